@@ -1,0 +1,48 @@
+package vfs
+
+import "time"
+
+// Stats is a snapshot of what the filesystem is doing, for status pages.
+type Stats struct {
+	Nodes         int   `json:"nodes"`          // known to the kernel, open or uncommitted
+	OpenHandles   int   `json:"open_handles"`   // files and directories
+	StagedFiles   int   `json:"staged_files"`   // temporary names that wait to be renamed
+	StagedBytes   int64 `json:"staged_bytes"`   // of files that are not committed
+	DirtyFiles    int   `json:"dirty_files"`    // written and not committed
+	Committing    int   `json:"committing"`     // commits in flight
+	Commits       int64 `json:"commits"`        // that succeeded since the start
+	CommitErrors  int64 `json:"commit_errors"`  // that failed since the start
+	PendingUnlink int   `json:"pending_unlink"` // acknowledged removals not yet in S3
+	PendingAttr   int   `json:"pending_attr"`   // attribute changes not yet in S3
+	KeptVersions  int   `json:"kept_versions"`  // that `causeway recover` lists
+	CacheBytes    int64 `json:"cache_bytes"`
+	CacheFiles    int   `json:"cache_files"`
+	IndexEntries  int   `json:"index_entries"`
+	IndexDirs     int   `json:"index_dirs"`
+	HiddenKeys    int64 `json:"hidden_keys"` // keys seen that cannot be a path
+	Gateways      int   `json:"gateways"`    // others seen on this bucket
+
+	LastError     string    `json:"last_error,omitempty"`
+	LastErrorTime time.Time `json:"last_error_time,omitzero"`
+}
+
+// KeptVersion is a version of a file that could not be committed. Its bytes
+// are in File, in the state directory.
+type KeptVersion struct {
+	ID     string    `json:"id"`
+	Path   string    `json:"path"` // where it was to be committed
+	Size   int64     `json:"size"`
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason"`
+	Base   string    `json:"base,omitempty"` // the ETag that it was edited from
+	File   string    `json:"-"`
+}
+
+// Signatures that the command uses, beside those of Operations:
+//
+//	Open(ctx, Options) (*FS, error)         takes the state directory's lock
+//	(*FS) SetInvalidator(Invalidator)       before the first operation
+//	(*FS) Stats() Stats
+//	(*FS) Close(ctx, progress func(Stats)) error   drains; ctx bounds it
+//	Kept(stateDir) ([]KeptVersion, error)   for `causeway recover`
+//	DropKept(stateDir, id) error
