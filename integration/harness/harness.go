@@ -1,0 +1,88 @@
+// Package harness runs the real thing for tests and benchmarks: the causeway
+// binary, built once per process, mounting buckets of real S3 servers through
+// an s3proxy.
+//
+//	env := harness.New(t, harness.Versity)      // a server, a proxy, a bucket
+//	m := env.Mount(t)                           // causeway mount, waits for "ready"
+//	os.WriteFile(filepath.Join(m.Dir, "f"), …)  // use it
+//	env.Proxy.Stats()                           // what it asked of S3
+//
+// Servers are shared by the tests of a process and end with it (Main, or
+// Shutdown); proxies, buckets, mounts and their directories end with the test
+// that made them, mounts first, also after a failure. A tool that is missing
+// fails the test and says how to get it: nothing is skipped.
+//
+// Environment:
+//
+//	CAUSEWAY_BIN    use this binary instead of building one
+//	CAUSEWAY_RACE   1 builds it with the race detector
+//	CAUSEWAY_LONG   1 runs the long form of tests that have one
+//	CAUSEWAY_TOOLS  where servers are built and kept (default ~/.cache/causeway-tools)
+package harness
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/causewayfs/causeway/integration/s3proxy"
+)
+
+// T is what the harness needs of a test; *testing.T and *testing.B have it,
+// and programs that are no tests can make their own.
+type T interface {
+	Helper()
+	Name() string
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+	Cleanup(func())
+	TempDir() string
+	Context() context.Context
+}
+
+var (
+	_ T = (*testing.T)(nil)
+	_ T = (*testing.B)(nil)
+)
+
+// Long says whether tests run in their long form.
+func Long() bool { return os.Getenv("CAUSEWAY_LONG") == "1" }
+
+// Env is one bucket of a server, reached through a proxy.
+type Env struct {
+	Server *Server
+	Proxy  *s3proxy.Proxy
+	Bucket string
+}
+
+// New makes a bucket on the server of that kind, which is started if need be,
+// and a proxy in front of it that nobody else uses.
+func New(t T, kind Kind) *Env {
+	t.Helper()
+	s := StartServer(t, kind)
+	p, err := s3proxy.Start(s.URL)
+	if err != nil {
+		t.Fatalf("start proxy: %v", err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return &Env{Server: s, Proxy: p, Bucket: s.NewBucket(t)}
+}
+
+// Main runs the tests of a package, or, in a child process that Reexec
+// started, the function registered under its name. It ends the process.
+func Main(m *testing.M, children map[string]func(args []string) error) {
+	runChild(children)
+	code := m.Run()
+	Shutdown()
+	os.Exit(code)
+}
+
+// ownGroup keeps signals of the terminal from a child, and ends it when this
+// process dies without a chance to clean up.
+func ownGroup(cmd *exec.Cmd, whenOrphaned syscall.Signal) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: whenOrphaned}
+}
