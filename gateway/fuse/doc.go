@@ -1,0 +1,2 @@
+// Package fuse mounts vfs.Operations with FUSE.
+package fuse
