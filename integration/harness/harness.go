@@ -24,8 +24,10 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/causewayfs/causeway/integration/s3proxy"
 )
@@ -85,4 +87,47 @@ func Main(m *testing.M, children map[string]func(args []string) error) {
 // process dies without a chance to clean up.
 func ownGroup(cmd *exec.Cmd, whenOrphaned syscall.Signal) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: whenOrphaned}
+}
+
+// Peer is the same bucket through a proxy of its own, so that a second
+// gateway's requests are counted apart and can fail apart.
+func (e *Env) Peer(t T) *Env {
+	t.Helper()
+	p, err := s3proxy.Start(e.Server.URL)
+	if err != nil {
+		t.Fatalf("start proxy: %v", err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return &Env{Server: e.Server, Proxy: p, Bucket: e.Bucket}
+}
+
+// Settled is how long no request may come for a gateway to count as quiet:
+// longer than any delay with which it batches requests.
+const Settled = 400 * time.Millisecond
+
+// Background says whether a request is one of those that a gateway sends by
+// itself while its mount is in use: listings of its own directory.
+func Background(op, key string) bool {
+	return op == s3proxy.ListObjectsV2 && strings.Contains("/"+key, "/.causeway/")
+}
+
+// Quiesce waits until the gateway has nothing left to send.
+func (e *Env) Quiesce(t T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := e.Proxy.WaitQuiet(ctx, Settled, Background); err != nil {
+		t.Fatalf("wait for the gateway to fall quiet: %v", err)
+	}
+}
+
+// Requests returns the requests that do makes the gateway send, deferred ones
+// included, by operation. What a gateway sends by itself is left out.
+func (e *Env) Requests(t T, do func()) map[string]int {
+	t.Helper()
+	e.Quiesce(t)
+	e.Proxy.Reset()
+	do()
+	e.Quiesce(t)
+	return e.Proxy.Stats().Without(Background)
 }

@@ -37,7 +37,7 @@ type MountOptions struct {
 // Mount is a bucket mounted by a process of its own.
 type Mount struct {
 	Dir      string
-	StateDir string
+	StateDir string // empty if the command has chosen it
 
 	t      T
 	path   string   // of the binary
@@ -64,12 +64,25 @@ func (e *Env) MountWith(t T, o MountOptions) *Mount {
 	if o.StateDir == "" {
 		o.StateDir = t.TempDir()
 	}
-	m := &Mount{
-		Dir: o.Dir, StateDir: o.StateDir, t: t, path: Binary(t),
-		args: slices.Concat(e.MountArgs(o), o.Flags), env: append(e.Environ(t), o.Env...), stderr: &output{},
-	}
-	t.Cleanup(m.cleanup)
+	m := e.newMount(t, o.Dir, slices.Concat(e.MountArgs(o), o.Flags), o.Env)
+	m.StateDir = o.StateDir
 	m.Start()
+	return m
+}
+
+// Command runs another command that mounts, such as up, with the arguments
+// that args makes for the mount point dir, and waits until it is ready.
+func (e *Env) Command(t T, dir string, args func(dir string) []string) *Mount {
+	t.Helper()
+	m := e.newMount(t, dir, args(dir), nil)
+	m.Start()
+	return m
+}
+
+func (e *Env) newMount(t T, dir string, args, env []string) *Mount {
+	t.Helper()
+	m := &Mount{Dir: dir, t: t, path: Binary(t), args: args, env: append(e.Environ(t), env...), stderr: &output{}}
+	t.Cleanup(m.cleanup)
 	return m
 }
 
