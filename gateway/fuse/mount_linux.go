@@ -35,7 +35,7 @@ const (
 
 // attach opens the device, mounts it on dir and shakes hands with the kernel.
 func attach(ctx context.Context, b *bridge, dir string, o *raw.MountOptions) (*raw.Server, error) {
-	if _, err := os.Stat(device); err != nil {
+	if err := unix.Access(device, unix.R_OK|unix.W_OK); err != nil {
 		return nil, deviceError(err)
 	}
 	var fd int
