@@ -70,7 +70,7 @@ func TestNegativeLookup(t *testing.T) {
 	if st := b.Lookup(nil, &h, "none", &out); st != raw.OK || out.NodeId != 0 || out.EntryTimeout() != f.negative {
 		t.Errorf("with one: got %v, node %d, %v; want OK, 0, %v", st, out.NodeId, out.EntryTimeout(), f.negative)
 	}
-	f.hook = func(context.Context, string) *vfs.Error { return fail("lookup", vfs.Timeout) }
+	f.setHook(func(context.Context, string) *vfs.Error { return fail("lookup", vfs.Timeout) })
 	if st := b.Lookup(nil, &h, "none", &out); st != raw.Status(syscall.ETIMEDOUT) {
 		t.Errorf("another error: got %v, want ETIMEDOUT", st)
 	}

@@ -82,10 +82,10 @@ func TestFinishedContext(t *testing.T) {
 
 func TestInterruptedRequest(t *testing.T) {
 	b, f := openTest(t)
-	f.hook = func(ctx context.Context, op string) *vfs.Error {
+	f.setHook(func(ctx context.Context, op string) *vfs.Error {
 		<-ctx.Done()
 		return &vfs.Error{Op: op, Kind: vfs.Interrupted, Err: ctx.Err()}
-	}
+	})
 	interrupt := make(chan struct{})
 	close(interrupt)
 	h := raw.InHeader{NodeId: 1, Caller: raw.Caller{Pid: 1 << 30}} // nobody: it is taken for dead

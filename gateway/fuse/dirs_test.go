@@ -94,12 +94,12 @@ func TestReadDirPlain(t *testing.T) {
 func TestReadDirError(t *testing.T) {
 	b, f := openTest(t)
 	fh := fill(t, b, f, 5)
-	f.hook = func(_ context.Context, op string) *vfs.Error {
+	f.setHook(func(_ context.Context, op string) *vfs.Error {
 		if op == "readdirplus file003" {
 			return fail("readdir", vfs.IO)
 		}
 		return nil
-	}
+	})
 	read := func(off uint64) (int, raw.Status) {
 		list := raw.NewDirEntryList(make([]byte, 4096), off)
 		st := b.ReadDirPlus(nil, &raw.ReadIn{InHeader: root(), Fh: fh, Offset: off}, list)

@@ -94,6 +94,13 @@ func (f *fakeFS) enter(ctx context.Context, op string) error {
 	return nil
 }
 
+// setHook makes each operation call hook first.
+func (f *fakeFS) setHook(hook func(ctx context.Context, op string) *vfs.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = hook
+}
+
 func (f *fakeFS) count(op string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -248,10 +255,10 @@ func (f *fakeFS) readDir(ctx context.Context, op string, d *vfs.DirHandle, off u
 	if off == 0 {
 		dir.entries = f.snapshot(dir.node)
 	}
-	entries := dir.entries[off:]
+	entries, hook := dir.entries[off:], f.hook
 	f.mu.Unlock()
 	for _, e := range entries {
-		if hook := f.hook; hook != nil {
+		if hook != nil {
 			if err := hook(ctx, op+" "+e.Name); err != nil {
 				return err
 			}

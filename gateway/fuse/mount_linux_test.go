@@ -168,14 +168,14 @@ func TestMountSizeChange(t *testing.T) {
 	f.nodes[k.ID].data = []byte("12345")
 	s := mountTest(t, f)
 	// The client reads and asks for attributes; each time the file is longer.
-	f.hook = func(_ context.Context, op string) *vfs.Error {
+	f.setHook(func(_ context.Context, op string) *vfs.Error {
 		if op == "getattr" {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.nodes[k.ID].data = append(f.nodes[k.ID].data, "6789"...)
 		}
 		return nil
-	}
+	})
 	run(t, "no zeros", s.MountPoint())
 }
 
@@ -213,7 +213,7 @@ func TestMountSignals(t *testing.T) {
 	s := mountTest(t, f)
 	entered := make(chan struct{})
 	result := make(chan error, 1)
-	f.hook = func(ctx context.Context, op string) *vfs.Error {
+	f.setHook(func(ctx context.Context, op string) *vfs.Error {
 		if op != "make" {
 			return nil
 		}
@@ -221,7 +221,7 @@ func TestMountSignals(t *testing.T) {
 		<-ctx.Done()
 		result <- ctx.Err()
 		return &vfs.Error{Op: op, Kind: vfs.Interrupted}
-	}
+	})
 	cmd := client(t, "mkdir", s.MountPoint())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
