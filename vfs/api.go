@@ -19,6 +19,17 @@ const RootID NodeID = 1
 // FileType is what a name stands for.
 type FileType = index.FileType
 
+// The file types.
+const (
+	TypeFile        = index.TypeFile
+	TypeDir         = index.TypeDir
+	TypeSymlink     = index.TypeSymlink
+	TypeFIFO        = index.TypeFIFO
+	TypeSocket      = index.TypeSocket
+	TypeCharDevice  = index.TypeCharDevice
+	TypeBlockDevice = index.TypeBlockDevice
+)
+
 // Caller is who asks. Ownership of new files comes from it. Permissions are
 // checked by the kernel (mount option default_permissions) or by the front
 // end; FS checks what only it can know.

@@ -1,0 +1,252 @@
+package vfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"mime"
+	"path"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+// Sizes that decide how a file is sent, in bytes.
+const (
+	memoryCommit = 1 << 20  // up to here, the file is copied and writers go on meanwhile
+	singleCommit = 16 << 20 // up to here, one PUT
+)
+
+// errMoved says that the file was renamed before its commit began.
+var errMoved = errors.New("renamed meanwhile")
+
+// commitFile makes what f holds the object of its name, and returns when all
+// that was written before the call is in S3. Concurrent callers share commits.
+func (fs *FS) commitFile(ctx context.Context, f *file) error {
+	err := f.commits.do(ctx, fs.start, func(ctx context.Context) error {
+		for {
+			path, ok := fs.nodes.path(f.node)
+			if !ok && !f.isSuperseded() {
+				return nil // unlinked: goes nowhere
+			}
+			err := fs.commitAt(ctx, f, path)
+			if err != errMoved {
+				return err
+			}
+		}
+	})
+	return fs.fault("commit", fs.pathOf(f.node), err)
+}
+
+func (f *file) isSuperseded() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.superseded
+}
+
+// commitAt commits f under the lock of its path.
+func (fs *FS) commitAt(ctx context.Context, f *file, path string) error {
+	unlock, err := fs.locks.lock(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if now, ok := fs.nodes.path(f.node); ok && now != path {
+		return errMoved
+	}
+	return fs.send(ctx, f, path, path, store.Precondition{})
+}
+
+// send commits f, whose name is path, as the object at key, which differs from
+// path when a rename commits the new name directly. The locks of both are
+// held. A precondition given replaces the one that f asks for.
+func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Precondition) error {
+	n := f.node
+	n.mu.Lock()
+	if !f.dirtyLocked() && key == path {
+		n.mu.Unlock()
+		return nil
+	}
+	s := shipment{f: f, c: f.content, key: key, entry: f.entry, attrGen: f.attrGen, base: f.committed, cond: cond}
+	if !cond.Set() && !f.wholeLocked() && f.entry.ETag != "" && key == path {
+		s.cond = store.IfMatch(f.entry.ETag)
+	}
+	_, s.entry.Name = splitPath(key)
+	stale := f.superseded
+	n.mu.Unlock()
+
+	fs.committing.Add(1)
+	defer fs.committing.Add(-1)
+	var err error
+	if stale {
+		err = &Error{Op: "commit", Path: path, Kind: Stale, Err: errors.New("somebody else replaced or removed the file")}
+	} else {
+		err = fs.ship(ctx, &s)
+	}
+	if err != nil {
+		return fs.notCommitted(f, path, s.cond, err)
+	}
+	fs.committed(f, &s)
+	return nil
+}
+
+// shipment is one commit on its way.
+type shipment struct {
+	f       *file
+	c       *content
+	key     string
+	entry   index.Entry // attributes and, when sent, the version
+	attrGen uint64
+	cond    store.Precondition
+	base    uint64 // generation that entry.ETag has
+	gen     uint64 // of the bytes that were sent
+	lateTag bool   // the attributes sent are older than entry's
+}
+
+// ship sends the bytes and attributes.
+func (fs *FS) ship(ctx context.Context, s *shipment) error {
+	if err := fs.announce(ctx); err != nil {
+		return err
+	}
+	settled, err := fs.deleter.claim(ctx, s.key, s.cond.Absent)
+	if err != nil {
+		return err
+	}
+	size := s.c.length()
+	if size > singleCommit {
+		err = fs.shipParts(ctx, s)
+	} else {
+		err = fs.shipWhole(ctx, s)
+	}
+	settled(err == nil)
+	return err
+}
+
+// shipWhole sends a file with one PUT. A small one is copied first, so that
+// writers do not wait for S3.
+func (fs *FS) shipWhole(ctx context.Context, s *shipment) error {
+	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(s.c.length()))
+	defer cancel()
+	if err := s.c.ensure(ctx, 0, s.c.length()); err != nil {
+		return err
+	}
+	s.c.freeze()
+	thaw := s.c.thaw
+	defer func() { thaw() }()
+	var body store.Body
+	if size := s.c.length(); size <= memoryCommit {
+		p, gen, err := s.c.snapshot()
+		if err != nil {
+			return err
+		}
+		s.c.thaw()
+		thaw = func() {}
+		body, s.gen = store.Body{Reader: bytes.NewReader(p), Size: size}, gen
+	} else {
+		body, s.gen = store.Body{Reader: s.c.file, Size: size}, s.c.generation()
+	}
+	meta, err := fs.encode(s.entry)
+	if err != nil {
+		return err
+	}
+	info, err := fs.store.Put(ctx, s.key, body, store.PutOptions{Meta: meta, ContentType: contentType(s.entry), If: s.cond})
+	if err != nil {
+		return err
+	}
+	s.entry.ETag, s.entry.Size, s.entry.Modified = info.ETag, body.Size, info.Modified
+	return nil
+}
+
+// committed notes that a shipment has arrived.
+func (fs *FS) committed(f *file, s *shipment) {
+	n := f.node
+	n.mu.Lock()
+	if n.pageETag == f.entry.ETag {
+		n.pageETag = s.entry.ETag
+	}
+	s.c.rebase(origin{key: s.key, etag: s.entry.ETag, size: s.entry.Size}, s.gen)
+	f.committed = s.gen
+	f.staged = false
+	f.entry.ETag, f.entry.Size, f.entry.Modified = s.entry.ETag, s.entry.Size, s.entry.Modified
+	if s.lateTag {
+		f.attrGen++
+		f.attrDue = fs.now().Add(attrDelay)
+	} else {
+		f.attrSaved = max(f.attrSaved, s.attrGen)
+	}
+	e := f.entry
+	e.Name = s.entry.Name
+	kept := f.keptID
+	f.keptID = ""
+	f.since = time.Time{}
+	local := f.localLocked()
+	n.mu.Unlock()
+	fs.commits.Add(1)
+	fs.markLocal(n, local)
+	fs.idx.Put(s.key, e, fs.now())
+	if kept != "" {
+		fs.unkeep(kept)
+	}
+}
+
+// notCommitted keeps the bytes of a commit that failed, and says why it did.
+func (fs *FS) notCommitted(f *file, path string, cond store.Precondition, err error) error {
+	fs.commitErrors.Add(1)
+	if cond.Absent && store.IsKind(err, store.PreconditionFailed) {
+		return &Error{Op: "commit", Path: path, Kind: Exist, Err: err}
+	}
+	conflict := cond.Match != "" && (store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist))
+	if conflict {
+		err = &Error{Op: "commit", Path: path, Kind: Stale, Err: err}
+	}
+	err = fs.fault("commit", path, err)
+	if keepErr := fs.keep(f, path, err.Error()); keepErr != nil {
+		err = errors.Join(err, keepErr)
+	}
+	if conflict {
+		fs.idx.Forget(path)
+		fs.supersede(f.node)
+	}
+	fs.noteError(err)
+	return err
+}
+
+// encode turns attributes into metadata; Kind AttrTooLarge if they do not fit.
+func (fs *FS) encode(e index.Entry) (store.Metadata, error) {
+	meta, err := index.Encode(e, index.Defaults{UID: fs.opts.UID, GID: fs.opts.GID, FileMode: 0o666 &^ fs.opts.Umask, DirMode: 0o777 &^ fs.opts.Umask})
+	if err != nil {
+		return nil, &Error{Op: "commit", Path: e.Name, Kind: AttrTooLarge, Err: err}
+	}
+	return meta, nil
+}
+
+// announce tells other gateways of this one before its first change.
+func (fs *FS) announce(ctx context.Context) error {
+	a, ok := fs.idx.(Announcer)
+	if !ok {
+		return nil
+	}
+	return a.Announce(ctx)
+}
+
+// contentType guesses the type from the name, as other S3 tools do, so that
+// browsers can show what is in the bucket.
+func contentType(e index.Entry) string {
+	switch e.Type {
+	case TypeFile:
+		return mime.TypeByExtension(path.Ext(e.Name))
+	case TypeDir:
+		return "application/x-directory"
+	default:
+		return "application/octet-stream"
+	}
+}
+
+// objectKey is the key of a path: a directory's is that of its marker.
+func objectKey(path string, typ FileType) string {
+	if typ == TypeDir {
+		return path + "/"
+	}
+	return path
+}

@@ -1,0 +1,370 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/causewayfs/causeway/store"
+)
+
+// origin is the version of an object that a content was made from. Bytes that
+// are not valid locally are those of it, up to size.
+type origin struct {
+	key  string
+	etag store.ETag
+	size int64 // bytes of the version that still belong to the content
+}
+
+// content is the bytes of one file in a sparse local file. It serves readers
+// of an object (bytes are fetched as they are asked for and kept) and writers
+// (what they write stays until it is committed).
+//
+// INVARIANT: a byte below size is valid locally, or it is the same byte of
+// origin (and below origin.size). A valid byte of the local file is right.
+type content struct {
+	fetcher fetcher
+	path    string // of the local file
+
+	mu sync.Mutex
+	// Guarded by mu.
+	file    *os.File // nil while not in use
+	users   int
+	size    int64
+	origin  origin
+	valid   extents
+	gen     uint64         // grows with every change of the bytes
+	parts   map[int]uint64 // gen of the last change of each part, see partOf
+	frozen  int            // a commit reads the file: writers wait
+	fetches []*fetch
+	wake    chan struct{} // closed and replaced on progress of a fetch, and on thaw
+	cached  bool          // the local file belongs to the cache and must not be changed
+}
+
+// newContent makes an empty content on a new local file.
+func newContent(f fetcher, path string) (*content, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &content{fetcher: f, path: path, file: file, users: 1, wake: make(chan struct{})}, nil
+}
+
+// openContent is a content on a whole file of the cache.
+func openContent(f fetcher, path string, o origin) (*content, error) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	c := &content{fetcher: f, path: path, file: file, users: 1, wake: make(chan struct{}), size: o.size, origin: o, cached: true}
+	c.valid.add(0, o.size)
+	return c, nil
+}
+
+// use opens the local file for one more user.
+func (c *content) use() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users == 0 {
+		file, err := os.OpenFile(c.path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		c.file = file
+	}
+	c.users++
+	return nil
+}
+
+// done ends one use. The last one closes the local file and keeps it.
+func (c *content) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users--; c.users == 0 {
+		c.file.Close()
+		c.file = nil
+	}
+}
+
+// setOrigin makes o the version that c shows; nothing of it is here yet.
+func (c *content) setOrigin(o origin) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.origin, c.size = o, o.size
+}
+
+// rebase tells that the bytes at gen have become the version o. Bytes that
+// were fetched stay valid. It reports whether c is unchanged since.
+func (c *content) rebase(o origin, gen uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o.size = min(o.size, c.size)
+	c.origin = o
+	for k, g := range c.parts {
+		if g <= gen {
+			delete(c.parts, k)
+		}
+	}
+	return c.gen == gen
+}
+
+// moved tells that the version has the key and ETag now.
+func (c *content) moved(key string, etag store.ETag) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.origin.key, c.origin.etag = key, etag
+}
+
+func (c *content) length() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.size
+}
+
+// generation returns the number of the last change.
+func (c *content) generation() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gen
+}
+
+// whole reports whether every byte is here.
+func (c *content) whole() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.valid.has(0, c.size)
+}
+
+// fill writes bytes of the origin that were fetched, except where they have
+// been overwritten or cut off since.
+func (c *content) fill(p []byte, off int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := min(off+int64(len(p)), c.origin.size)
+	for at := off; at < end; {
+		gap, missing := c.valid.gap(at, end)
+		if !missing {
+			break
+		}
+		if _, err := c.file.WriteAt(p[gap.lo-off:gap.hi-off], gap.lo); err != nil {
+			return err
+		}
+		c.valid.add(gap.lo, gap.hi)
+		at = gap.hi
+	}
+	c.notifyLocked()
+	return nil
+}
+
+func (c *content) notifyLocked() {
+	close(c.wake)
+	c.wake = make(chan struct{})
+}
+
+// readAt reads up to len(p) bytes; fewer only at the end. ahead is how many
+// bytes behind them the reader is likely to ask for next.
+func (c *content) readAt(ctx context.Context, p []byte, off, ahead int64) (int, error) {
+	c.mu.Lock()
+	n := min(int64(len(p)), c.size-off)
+	if n <= 0 {
+		c.mu.Unlock()
+		return 0, nil
+	}
+	err := c.ensureLocked(ctx, off, off+n, ahead)
+	file := c.file
+	c.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	got, err := file.ReadAt(p[:n], off)
+	if err != nil && int64(got) < n && c.length() < off+n {
+		err = nil // cut off by a truncation meanwhile
+	}
+	return got, err
+}
+
+// ensure makes [lo, hi) valid.
+func (c *content) ensure(ctx context.Context, lo, hi int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ensureLocked(ctx, lo, min(hi, c.size), hi-lo)
+}
+
+// writeAt writes p. It waits while a commit reads the file. With grow, off is
+// ignored and p goes to the end.
+func (c *content) writeAt(ctx context.Context, p []byte, off int64, grow bool) (at int64, gen uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.thawedLocked(ctx); err != nil {
+		return 0, 0, err
+	}
+	if grow {
+		off = c.size
+	}
+	end := off + int64(len(p))
+	if _, err := c.file.WriteAt(p, off); err != nil {
+		return 0, 0, err
+	}
+	if off > c.size {
+		c.valid.add(c.size, off) // a hole: the local file reads as zeros there
+	}
+	c.valid.add(off, end)
+	c.size = max(c.size, end)
+	c.touchLocked(off, end)
+	return off, c.gen, nil
+}
+
+// truncate sets the size.
+func (c *content) truncate(ctx context.Context, size int64) (gen uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.thawedLocked(ctx); err != nil {
+		return 0, err
+	}
+	if err := c.file.Truncate(size); err != nil {
+		return 0, err
+	}
+	old := c.size
+	if size < old {
+		c.valid.cut(size, old)
+		c.origin.size = min(c.origin.size, size)
+	} else {
+		c.valid.add(old, size)
+	}
+	c.size = size
+	c.touchLocked(min(old, size), max(old, size))
+	return c.gen, nil
+}
+
+// zero makes [off, end) read as zeros and gives the disk space back.
+func (c *content) zero(ctx context.Context, off, end int64) (gen uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.thawedLocked(ctx); err != nil {
+		return 0, err
+	}
+	end = min(end, c.size)
+	if off >= end {
+		return c.gen, nil
+	}
+	if err := punch(c.file, off, end-off); err != nil {
+		return 0, err
+	}
+	c.valid.add(off, end)
+	c.touchLocked(off, end)
+	return c.gen, nil
+}
+
+// touchLocked counts a change of [lo, hi).
+func (c *content) touchLocked(lo, hi int64) {
+	c.gen++
+	if c.parts == nil {
+		c.parts = map[int]uint64{}
+	}
+	for k := partOf(lo); k <= partOf(max(lo, hi-1)); k++ {
+		c.parts[k] = c.gen
+	}
+}
+
+// freeze keeps writers out until thaw.
+func (c *content) freeze() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frozen++
+}
+
+func (c *content) thaw() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frozen--
+	c.notifyLocked()
+}
+
+func (c *content) thawedLocked(ctx context.Context) error {
+	for c.frozen > 0 {
+		if err := c.waitLocked(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *content) waitLocked(ctx context.Context) error {
+	wake := c.wake
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// snapshot copies all bytes into memory, which must all be valid.
+func (c *content) snapshot() ([]byte, uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := make([]byte, c.size)
+	if _, err := c.file.ReadAt(p, 0); err != nil && c.size > 0 {
+		return nil, 0, err
+	}
+	return p, c.gen, nil
+}
+
+// sync makes the local file durable.
+func (c *content) sync() error {
+	c.mu.Lock()
+	file := c.file
+	c.mu.Unlock()
+	return file.Sync()
+}
+
+// seek is lseek(2) with SEEK_DATA and SEEK_HOLE. Bytes that are not here yet
+// count as data.
+func (c *content) seek(off int64, hole bool) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if off < 0 || off >= c.size {
+		return 0, syscall.ENXIO
+	}
+	if !c.valid.has(0, c.size) {
+		if hole {
+			return c.size, nil
+		}
+		return off, nil
+	}
+	return seekFile(c.file, off, hole)
+}
+
+// noSpace reports whether err says that the disk is full.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Parts of a large object. The first 1000 have 8 MiB, so that a small edit
+// moves little; the others 64 MiB, so that 10,000 parts reach 570 GiB.
+const (
+	smallPart  = 8 << 20
+	smallParts = 1000
+	largePart  = 64 << 20
+	smallBytes = smallPart * smallParts
+)
+
+// partOf returns the part that has the byte at off, counted from 0.
+func partOf(off int64) int {
+	if off < smallBytes {
+		return int(off / smallPart)
+	}
+	return smallParts + int((off-smallBytes)/largePart)
+}
+
+// partStart returns the offset of a part.
+func partStart(k int) int64 {
+	if k <= smallParts {
+		return int64(k) * smallPart
+	}
+	return smallBytes + int64(k-smallParts)*largePart
+}

@@ -1,0 +1,279 @@
+package vfs
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/causewayfs/causeway/store"
+)
+
+// Removals are acknowledged before they are in S3, and sent in batches.
+const (
+	removeDelay   = 50 * time.Millisecond // how long the first of a batch waits
+	removeRetry   = time.Second           // pause after a batch that failed
+	materialLimit = 30 * time.Second      // time to get the bytes of an open file before its object goes
+)
+
+// deleter sends removals to S3.
+//
+// INVARIANT: a key is in waiting or sending at most once each; while it is in
+// either, the index holds its path.
+type deleter struct {
+	fs *FS
+
+	mu      sync.Mutex
+	waiting map[string]*removal
+	sending map[string]*removal
+	oldest  time.Time     // when the oldest waiting one came
+	urgent  bool          // somebody waits
+	kick    chan struct{} // wakes run
+	idle    chan struct{} // closed and replaced when a batch has ended
+	ended   chan struct{} // closed by stop
+	once    sync.Once
+}
+
+// removal is one object to delete.
+type removal struct {
+	key     string
+	dir     string                    // directory that must outlive its last entry
+	release func()                    // gives the index's hold back
+	before  func(ctx context.Context) // runs before it is sent; may be nil
+	done    chan struct{}             // closed when it is in S3, or given up
+}
+
+func newDeleter(fs *FS) *deleter {
+	return &deleter{fs: fs, waiting: map[string]*removal{}, sending: map[string]*removal{},
+		kick: make(chan struct{}, 1), idle: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// add queues the removal of key. The index already says that it is gone.
+func (d *deleter) add(r *removal) {
+	r.done = make(chan struct{})
+	d.mu.Lock()
+	if old := d.waiting[r.key]; old != nil {
+		defer old.release()
+		close(old.done)
+	}
+	if len(d.waiting) == 0 {
+		d.oldest = d.fs.now()
+	}
+	d.waiting[r.key] = r
+	full := len(d.waiting) >= store.MaxDeleteMany || len(d.waiting) == 1
+	d.mu.Unlock()
+	if full {
+		d.wake()
+	}
+}
+
+func (d *deleter) wake() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (d *deleter) pending() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiting) + len(d.sending)
+}
+
+// claim prepares a PUT of key: a removal under way is awaited, and one that
+// waits is taken over, since the PUT replaces the object anyway; the function
+// returned must be told whether it did. A PUT that demands absence needs the
+// removal to be sent first.
+func (d *deleter) claim(ctx context.Context, key string, absent bool) (func(ok bool), error) {
+	if absent {
+		return func(bool) {}, d.settleKey(ctx, key)
+	}
+	d.mu.Lock()
+	r, busy := d.waiting[key], d.sending[key]
+	delete(d.waiting, key)
+	d.mu.Unlock()
+	if busy != nil {
+		if err := await(ctx, busy.done); err != nil {
+			if r != nil {
+				d.add(r)
+			}
+			return nil, err
+		}
+	}
+	return func(ok bool) {
+		switch {
+		case r == nil:
+		case ok:
+			r.release()
+			close(r.done)
+		default:
+			d.add(r)
+		}
+	}, nil
+}
+
+// settleKey waits until no removal of key is pending.
+func (d *deleter) settleKey(ctx context.Context, key string) error {
+	for {
+		d.mu.Lock()
+		r := d.sending[key]
+		if w := d.waiting[key]; w != nil {
+			r = w
+			d.urgent = true
+		}
+		d.mu.Unlock()
+		if r == nil {
+			return nil
+		}
+		d.wake()
+		if err := await(ctx, r.done); err != nil {
+			return err
+		}
+	}
+}
+
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// flush sends everything now and waits for it.
+func (d *deleter) flush(ctx context.Context) error {
+	for {
+		d.mu.Lock()
+		n, idle := len(d.waiting)+len(d.sending), d.idle
+		d.urgent = d.urgent || len(d.waiting) > 0
+		d.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		d.wake()
+		if err := await(ctx, idle); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *deleter) stop() { d.once.Do(func() { close(d.ended) }) }
+
+// run sends batches until stop.
+func (d *deleter) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-d.ended:
+			return
+		case <-d.kick:
+		case <-timer.C:
+		}
+		batch, wait := d.take()
+		if batch == nil {
+			if wait > 0 {
+				timer.Reset(wait)
+			}
+			continue
+		}
+		if !d.send(batch) {
+			timer.Reset(removeRetry)
+			continue
+		}
+		d.wake()
+	}
+}
+
+// take moves what is due from waiting to sending.
+func (d *deleter) take() ([]*removal, time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.waiting) == 0 {
+		d.urgent = false
+		return nil, 0
+	}
+	age := d.fs.now().Sub(d.oldest)
+	if !d.urgent && len(d.waiting) < store.MaxDeleteMany && age < removeDelay {
+		return nil, removeDelay - age
+	}
+	var batch []*removal
+	for key, r := range d.waiting {
+		if len(batch) == store.MaxDeleteMany {
+			break
+		}
+		if d.sending[key] != nil {
+			continue
+		}
+		batch = append(batch, r)
+		delete(d.waiting, key)
+		d.sending[key] = r
+	}
+	return batch, 0
+}
+
+// send deletes a batch; what fails waits again. It reports whether all went.
+func (d *deleter) send(batch []*removal) bool {
+	ctx, cancel := context.WithTimeout(d.fs.bg, d.fs.opts.OpTimeout+materialLimit)
+	defer cancel()
+	d.prepare(ctx, batch)
+	keys := make([]string, len(batch))
+	for i, r := range batch {
+		keys[i] = r.key
+	}
+	var failed map[string]error
+	err := d.fs.announce(ctx)
+	if err == nil && len(keys) == 1 {
+		err = d.fs.store.Delete(ctx, keys[0], store.Always)
+	} else if err == nil {
+		failed, err = d.fs.store.DeleteMany(ctx, keys)
+	}
+	ok := err == nil && len(failed) == 0
+	for key, e := range failed {
+		d.fs.noteError(d.fs.fault("remove", key, e))
+	}
+	if err != nil {
+		d.fs.noteError(d.fs.fault("remove", keys[0], err))
+	}
+	d.mu.Lock()
+	var released []*removal
+	for _, r := range batch {
+		delete(d.sending, r.key)
+		if err == nil && failed[r.key] == nil {
+			released = append(released, r)
+		} else if d.waiting[r.key] == nil {
+			d.waiting[r.key] = r
+		} else {
+			released = append(released, r) // a younger one stands for it
+		}
+	}
+	close(d.idle)
+	d.idle = make(chan struct{})
+	d.mu.Unlock()
+	for _, r := range released {
+		r.release()
+		close(r.done)
+	}
+	return ok
+}
+
+// prepare does what must happen before the objects go: open files get their
+// bytes, and directories that would vanish with their last entry a marker.
+func (d *deleter) prepare(ctx context.Context, batch []*removal) {
+	dirs := map[string]bool{}
+	var wg sync.WaitGroup
+	for _, r := range batch {
+		if r.before != nil {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, materialLimit)
+				defer cancel()
+				r.before(ctx)
+			})
+		}
+		if r.dir != "" && !dirs[r.dir] {
+			dirs[r.dir] = true
+			wg.Go(func() { d.fs.ensureMarker(ctx, r.dir) })
+		}
+	}
+	wg.Wait()
+}

@@ -1,0 +1,192 @@
+package vfs
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/causewayfs/causeway/store"
+)
+
+// fetcher gets bytes of objects for contents.
+type fetcher interface {
+	// fetchRange passes the bytes [lo, hi) of the version o to sink, in
+	// order and in pieces that sink must not keep. Kind Stale: that version
+	// is gone.
+	fetchRange(ctx context.Context, o origin, lo, hi int64, sink func(p []byte, off int64) error) error
+	// start runs fn on its own goroutine, with a context that ends with the
+	// filesystem.
+	start(fn func(ctx context.Context))
+}
+
+// Sizes of fetches, in bytes. A reader at random gets what one round trip may
+// carry without waiting noticeably longer; a reader in sequence gets blocks
+// large enough that the round trip does not show, several at a time.
+const (
+	randomBlock     = 128 << 10
+	sequentialBlock = 4 << 20
+	maxAhead        = 32 << 20
+	maxFetches      = 8 // of one content
+)
+
+// fetch is one request under way for a content.
+type fetch struct {
+	lo, hi int64
+	done   bool
+	err    error
+}
+
+// ensureLocked makes [lo, hi) valid, and starts to fetch what follows if
+// ahead > 0.
+func (c *content) ensureLocked(ctx context.Context, lo, hi, ahead int64) error {
+	for {
+		gap, missing := c.valid.gap(lo, hi)
+		if ahead > 0 {
+			c.aheadLocked(hi, min(hi+ahead, c.size))
+		}
+		if !missing {
+			return nil
+		}
+		f := c.inFlightLocked(gap.lo)
+		if f == nil {
+			f = c.fetchLocked(gap, ahead)
+		}
+		if err := c.waitLocked(ctx); err != nil {
+			return err
+		}
+		if f.done && f.err != nil && !c.valid.has(gap.lo, min(gap.lo+1, hi)) {
+			return f.err
+		}
+	}
+}
+
+func (c *content) inFlightLocked(off int64) *fetch {
+	for _, f := range c.fetches {
+		if f.lo <= off && off < f.hi {
+			return f
+		}
+	}
+	return nil
+}
+
+// fetchLocked starts to fetch the gap and what of its block is missing.
+func (c *content) fetchLocked(gap extent, ahead int64) *fetch {
+	block := int64(randomBlock)
+	if ahead > 0 {
+		block = sequentialBlock
+	}
+	lo := gap.lo
+	if ahead == 0 {
+		lo -= lo % block
+	}
+	hi := min((max(gap.hi, gap.lo+1)+block-1)/block*block, lo+max(block, gap.hi-lo), c.origin.size)
+	// A neighbour that is already here or under way is not asked for again.
+	for lo < gap.lo && (c.valid.has(lo, lo+1) || c.inFlightLocked(lo) != nil) {
+		next, missing := c.valid.gap(lo, gap.lo)
+		if f := c.inFlightLocked(lo); f != nil {
+			lo = min(f.hi, gap.lo)
+		} else if missing {
+			lo = next.lo
+		} else {
+			lo = gap.lo
+		}
+	}
+	for _, f := range c.fetches {
+		if f.lo > gap.lo {
+			hi = min(hi, f.lo)
+		}
+	}
+	return c.launchLocked(lo, max(hi, gap.lo+1))
+}
+
+// aheadLocked starts fetches of [lo, hi) as far as there are free places.
+func (c *content) aheadLocked(lo, hi int64) {
+	hi = min(hi, c.origin.size)
+	for lo < hi && len(c.fetches) < maxFetches {
+		if f := c.inFlightLocked(lo); f != nil {
+			lo = f.hi
+			continue
+		}
+		gap, missing := c.valid.gap(lo, hi)
+		if !missing {
+			return
+		}
+		if f := c.inFlightLocked(gap.lo); f != nil {
+			lo = f.hi
+			continue
+		}
+		end := min(gap.lo-gap.lo%sequentialBlock+sequentialBlock, c.origin.size)
+		for _, f := range c.fetches {
+			if f.lo > gap.lo {
+				end = min(end, f.lo)
+			}
+		}
+		c.launchLocked(gap.lo, end)
+		lo = end
+	}
+}
+
+func (c *content) launchLocked(lo, hi int64) *fetch {
+	f := &fetch{lo: lo, hi: hi}
+	o := c.origin
+	c.fetches = append(c.fetches, f)
+	c.users++ // keeps the local file open
+	c.fetcher.start(func(ctx context.Context) {
+		err := c.fetcher.fetchRange(ctx, o, lo, hi, c.fill)
+		c.mu.Lock()
+		f.done, f.err = true, err
+		for i := range c.fetches {
+			if c.fetches[i] == f {
+				c.fetches = append(c.fetches[:i:i], c.fetches[i+1:]...)
+				break
+			}
+		}
+		c.notifyLocked()
+		c.mu.Unlock()
+		c.done()
+	})
+	return f
+}
+
+// fetchRange implements fetcher.
+func (fs *FS) fetchRange(ctx context.Context, o origin, lo, hi int64, sink func([]byte, int64) error) error {
+	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(hi-lo))
+	defer cancel()
+	obj, err := fs.store.Get(ctx, o.key, store.GetOptions{Offset: lo, Length: hi - lo, IfMatch: o.etag})
+	if err != nil {
+		if store.IsKind(err, store.NotExist) || store.IsKind(err, store.PreconditionFailed) {
+			return &Error{Op: "read", Path: o.key, Kind: Stale, Err: err}
+		}
+		return fs.fault("read", o.key, err)
+	}
+	defer obj.Body.Close()
+	return fs.fault("read", o.key, fs.pour(obj.Body, lo, sink))
+}
+
+// pour copies a body to sink in pieces.
+func (fs *FS) pour(body io.Reader, off int64, sink func([]byte, int64) error) error {
+	buf := fs.buffers.Get().(*[]byte)
+	defer fs.buffers.Put(buf)
+	for {
+		n, err := io.ReadFull(body, *buf)
+		if n > 0 {
+			if err := sink((*buf)[:n], off); err != nil {
+				return err
+			}
+			off += int64(n)
+		}
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return nil // the body itself reports a cut connection as another error
+		default:
+			return err
+		}
+	}
+}
+
+// transferTime is the deadline of a request that moves n bytes: the operation
+// timeout and what a line of 1 MiB/s takes.
+func (fs *FS) transferTime(n int64) time.Duration {
+	return fs.opts.OpTimeout + time.Duration(n>>20)*time.Second
+}

@@ -1,0 +1,351 @@
+package vfs
+
+import (
+	"context"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+// file is the state of a node that is open, or has changes that are not in
+// S3: bytes, attributes, or a temporary name that waits to be renamed. It is
+// made when the first of these begins and dropped when the last ends.
+//
+// All fields are guarded by node.mu unless they say otherwise.
+type file struct {
+	node    *node
+	commits flights // has its own lock
+	checks  flights // has its own lock
+
+	handles int
+	content *content // nil until the bytes are needed
+
+	// entry is the file as this gateway shows it. Its ETag is the version
+	// that content derives from; empty if nothing was committed yet.
+	entry     index.Entry
+	ctime     time.Time
+	attrGen   uint64 // grows with every change of attributes
+	attrSaved uint64 // the last attrGen that is in S3
+	attrDue   time.Time
+	sending   bool // the attributes are on their way
+
+	// wholeFrom is the generation from which content replaces whatever object
+	// there is, because the file was new or was truncated to nothing by
+	// O_TRUNC. Until that is committed a commit is unconditional; otherwise it
+	// demands entry.ETag.
+	wholeFrom uint64
+	committed uint64 // the last content.gen that is in S3
+	staged    bool   // a temporary name: stays here until it is renamed
+	since     time.Time
+
+	// superseded says that somebody else replaced or removed the name; a
+	// commit is Stale.
+	superseded bool
+	// removed says that this gateway removed or replaced the name; what is
+	// written goes nowhere, as for any unlinked file.
+	removed bool
+	keptID  string
+	upload  *upload // parts sent ahead, or nil
+}
+
+// fileState returns the file state of n, or nil.
+func (n *node) fileState() *file {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.file
+}
+
+// fileLocked returns the file state of n, making it from e if there is none.
+// n.mu is held, and n is known to be reachable by the caller.
+func (fs *FS) fileLocked(n *node, e index.Entry) *file {
+	if n.file == nil {
+		fs.nodes.pin(n)
+		n.file = &file{node: n, entry: e, ctime: latest(e.Mtime, e.Modified)}
+	}
+	return n.file
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (f *file) dirtyLocked() bool {
+	return f.content != nil && !f.removed && f.content.generation() > f.committed
+}
+
+// dirty reports whether there are bytes that are not in S3.
+func (f *file) dirty() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.dirtyLocked()
+}
+
+func (f *file) wholeLocked() bool { return f.wholeFrom > f.committed }
+
+func (f *file) attrDirtyLocked() bool { return f.attrGen > f.attrSaved && !f.removed }
+
+// localLocked reports whether this gateway knows better than S3.
+func (f *file) localLocked() bool {
+	return f.removed || f.dirtyLocked() || f.attrDirtyLocked()
+}
+
+func (f *file) isStaged() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.staged && f.dirtyLocked()
+}
+
+func (f *file) stagedBefore(t time.Time) bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.staged && f.handles == 0 && f.dirtyLocked() && f.since.Before(t)
+}
+
+func (f *file) countLocked(s *Stats) {
+	if f.attrDirtyLocked() {
+		s.PendingAttr++
+	}
+	if !f.dirtyLocked() {
+		return
+	}
+	s.StagedBytes += f.content.length()
+	if f.staged {
+		s.StagedFiles++
+	} else {
+		s.DirtyFiles++
+	}
+}
+
+func (f *file) sizeLocked() int64 {
+	if f.content != nil {
+		return f.content.length()
+	}
+	return f.entry.Size
+}
+
+// wroteLocked notes a change of the bytes at now.
+func (fs *FS) wroteLocked(f *file) {
+	now := fs.now()
+	f.entry.Mtime, f.ctime = now, now
+	fs.markLocal(f.node, true)
+}
+
+// changeAttrLocked replaces the attributes, if they fit an object, and has
+// them sent in a while.
+func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error {
+	var a index.Attr
+	if f.entry.Attr != nil {
+		a = *f.entry.Attr
+	}
+	if err := change(&a); err != nil {
+		return err
+	}
+	changed := f.entry
+	changed.Attr = &a
+	if _, err := fs.encode(changed); err != nil {
+		return err
+	}
+	f.entry = changed
+	f.ctime = fs.now()
+	if !f.attrDirtyLocked() {
+		f.attrDue = f.ctime.Add(attrDelay)
+	}
+	f.attrGen++
+	fs.markLocal(f.node, true)
+	return nil
+}
+
+// settle drops the file state of n if nothing needs it any more. What was
+// fetched or written goes to the cache, or away.
+func (fs *FS) settle(n *node) {
+	n.mu.Lock()
+	f := n.file
+	if f == nil || f.handles > 0 || (f.dirtyLocked() && !f.superseded && f.keptID == "") || f.attrDirtyLocked() {
+		if f != nil && f.handles == 0 && f.upload != nil {
+			defer fs.dropUpload(f.takeUploadLocked())
+		}
+		n.mu.Unlock()
+		return
+	}
+	n.file = nil
+	c, e, clean := f.content, f.entry, !f.dirtyLocked() && !f.removed && !f.superseded
+	up := f.takeUploadLocked()
+	n.pageETag = ""
+	if clean {
+		n.pageETag = e.ETag
+	}
+	n.mu.Unlock()
+	fs.markLocal(n, false)
+	fs.dropUpload(up)
+	if c != nil {
+		path, named := fs.nodes.path(n)
+		fs.retire(c, path, e.ETag, clean && named)
+	}
+	if !clean {
+		fs.invalidator().InvalidateNode(n.id)
+		if p, name := fs.nodes.parentOf(n); p != nil {
+			fs.invalidator().InvalidateEntry(p.id, name)
+		}
+	}
+	fs.nodes.unpin(n)
+}
+
+// retire ends the content of a file: its local file goes into the cache if it
+// is whole and is the version etag of path.
+func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool) {
+	keep := clean && etag != "" && c.whole()
+	if !c.cached {
+		if keep {
+			fs.cache.put(path, etag, c.length(), c.path)
+		} else {
+			fs.state.discard(c.path)
+		}
+	}
+	c.done()
+}
+
+// superseded takes the name from a node whose object somebody else replaced
+// or removed: open handles stay on the version that they have, and the name
+// gets a new node.
+func (fs *FS) supersede(n *node) {
+	n.mu.Lock()
+	if n.file != nil {
+		n.file.superseded = true
+	}
+	n.mu.Unlock()
+	if p, name := fs.nodes.parentOf(n); p != nil {
+		fs.nodes.detach(n)
+		fs.invalidator().InvalidateEntry(p.id, name)
+	}
+}
+
+// remoteChange is told by the index that S3 holds something else at path than
+// was known.
+func (fs *FS) remoteChange(path string) {
+	n := fs.nodes.find(path)
+	if n == nil {
+		dir, name := splitPath(path)
+		if p := fs.nodes.find(dir); p != nil {
+			fs.invalidator().InvalidateEntry(p.id, name)
+		}
+		return
+	}
+	e, ok := fs.idx.Peek(path)
+	n.mu.Lock()
+	f := n.file
+	local := f != nil && f.localLocked()
+	replaced := f != nil && f.handles > 0 && (!ok || e.ETag != f.entry.ETag)
+	n.mu.Unlock()
+	switch p, name := fs.nodes.parentOf(n); {
+	case local || p == nil:
+	case replaced:
+		fs.supersede(n)
+	case !ok:
+		fs.nodes.detach(n)
+		fs.invalidator().InvalidateEntry(p.id, name)
+	default:
+		fs.invalidator().InvalidateNode(n.id)
+	}
+}
+
+// attrLocked is the file as stat(2) shows it.
+func (fs *FS) attrLocked(f *file) Attr {
+	e := f.entry
+	e.Size = f.sizeLocked()
+	a := fs.attrOf(f.node, e)
+	a.Ctime = latest(f.ctime, a.Ctime)
+	if f.dirtyLocked() {
+		a.ETag = ""
+	}
+	if f.removed || f.superseded {
+		a.Nlink = 0
+	}
+	return a
+}
+
+// attrOf is an entry as stat(2) shows it.
+func (fs *FS) attrOf(n *node, e index.Entry) Attr {
+	a := Attr{ID: n.id, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
+		Mtime: e.Mtime, Ctime: latest(e.Modified, e.Mtime), ETag: string(e.ETag)}
+	a.Mode = 0o666 &^ fs.opts.Umask
+	if e.Type == TypeDir {
+		a.Mode, a.Nlink, a.Size = 0o777&^fs.opts.Umask, 2, 4096
+		if ns := n.changed.Load(); ns != 0 {
+			a.Mtime = latest(a.Mtime, time.Unix(0, ns))
+		}
+	} else if e.Type == TypeSymlink {
+		a.Mode = 0o777
+	}
+	if at := e.Attr; at != nil {
+		if at.HasMode {
+			a.Mode = at.Mode
+		}
+		if at.HasUID {
+			a.UID = at.UID
+		}
+		if at.HasGID {
+			a.GID = at.GID
+		}
+		a.Rdev = at.Rdev
+	}
+	if a.Mtime.IsZero() {
+		a.Mtime = fs.started
+	}
+	a.Ctime = latest(a.Ctime, a.Mtime)
+	return a
+}
+
+// emptyContent gives f new, empty bytes with a generation above all earlier
+// ones. n.mu is held.
+func (fs *FS) emptyContentLocked(f *file) error {
+	gen := f.committed
+	if f.content != nil {
+		gen = max(gen, f.content.generation())
+	}
+	c, err := newContent(fs, fs.state.newStaged())
+	if err != nil {
+		return err
+	}
+	c.gen = gen + 1
+	fs.swapContentLocked(f, c)
+	return nil
+}
+
+// swapContentLocked replaces the content of f.
+func (fs *FS) swapContentLocked(f *file, c *content) {
+	if old := f.content; old != nil {
+		fs.retire(old, "", "", false)
+	}
+	f.content = c
+}
+
+// writable makes sure that the local file of f is not the cache's.
+func (fs *FS) writable(f *file) error {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return fs.writableLocked(f)
+}
+
+func (fs *FS) writableLocked(f *file) error {
+	c := f.content
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.cached {
+		return nil
+	}
+	path := fs.state.newStaged()
+	if err := fs.cache.take(c.path, path, c.file); err != nil {
+		return err
+	}
+	c.path, c.cached = path, false
+	return nil
+}
+
+// withTimeout bounds background work on one object.
+func (fs *FS) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, fs.opts.OpTimeout)
+}

@@ -1,0 +1,393 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// FS is the filesystem on one bucket or prefix. See the package documentation.
+type FS struct {
+	// Dependencies.
+	store store.Store
+	idx   index.Index
+	now   func() time.Time
+	log   *slog.Logger
+	opts  Options
+
+	// Set once, in Open.
+	staged   globs
+	state    *stateDir
+	cache    *diskCache
+	deleter  *deleter
+	locks    *pathLocks
+	nodes    *nodeTable
+	links    *lru.Cache[store.ETag, string] // targets of symbolic links
+	started  time.Time
+	buffers  sync.Pool // *[]byte of copyBuffer bytes
+	bg       context.Context
+	endBG    context.CancelFunc
+	wg       sync.WaitGroup // background goroutines
+	attrTick chan struct{}  // wakes the attribute flusher
+
+	inv atomic.Pointer[Invalidator]
+
+	// Counters for Stats.
+	committing, handles           atomic.Int64
+	commits, commitErrors, kept   atomic.Int64
+	stagedFiles, stagedBytesGuess atomic.Int64
+
+	mu        sync.Mutex
+	local     map[*node]struct{} // nodes with changes that are not in S3
+	lastErr   string
+	lastErrAt time.Time
+}
+
+const copyBuffer = 256 << 10
+
+// Announcer is implemented by an index that must tell other gateways of this
+// one before its first change.
+type Announcer interface {
+	Announce(ctx context.Context) error
+}
+
+// Open takes the state directory and starts the filesystem. The context bounds
+// the opening only. Errors are about the state directory; S3 is first asked by
+// the first operation.
+func Open(ctx context.Context, opts Options) (*FS, error) {
+	opts.setDefaults()
+	staged, err := parseGlobs(opts.Staged)
+	if err != nil {
+		return nil, err
+	}
+	state, err := openStateDir(opts.StateDir, opts.Now())
+	if err != nil {
+		return nil, err
+	}
+	links, err := lru.New[store.ETag, string](4096)
+	if err != nil {
+		state.close()
+		return nil, err
+	}
+	fs := &FS{store: opts.Store, now: opts.Now, log: opts.Log, opts: opts, staged: staged, state: state,
+		locks: newPathLocks(), nodes: newNodeTable(), links: links, started: opts.Now(),
+		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}}
+	fs.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
+	fs.bg, fs.endBG = context.WithCancel(context.WithoutCancel(ctx))
+	fs.cache = openCache(state.cacheDir(), opts.CacheSize)
+	fs.idx = index.Open(index.Options{Store: opts.Store, Now: opts.Now, Log: opts.Log, DirTTL: opts.DirTTL,
+		Verify: opts.Verify, Strict: opts.Strict, MaxEntries: int(opts.Memory / bytesPerEntry),
+		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange})
+	fs.deleter = newDeleter(fs)
+	fs.wg.Go(fs.deleter.run)
+	fs.wg.Go(fs.attrLoop)
+	fs.wg.Go(fs.housekeeping)
+	fs.kept.Store(int64(state.countKept()))
+	if left := state.leftUploads(); len(left) > 0 && !opts.ReadOnly {
+		fs.start(func(ctx context.Context) { fs.abortLeft(ctx, left) })
+	}
+	return fs, nil
+}
+
+// bytesPerEntry is what an entry of the index and a node take in memory,
+// rounded up; measured by the benchmarks of package index.
+const bytesPerEntry = 640
+
+func (o *Options) setDefaults() {
+	def := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	if o.Staged == nil {
+		o.Staged = DefaultStaged
+	}
+	def(&o.StagedTTL, time.Hour)
+	def(&o.DirTTL, time.Second)
+	def(&o.Verify, 30*time.Second)
+	def(&o.OpTimeout, 30*time.Second)
+	if o.CacheSize == 0 {
+		o.CacheSize = 10 << 30
+	}
+	if o.Memory == 0 {
+		o.Memory = 256 << 20
+	}
+	if o.MaxNodes == 0 {
+		o.MaxNodes = int(o.Memory / bytesPerEntry)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// SetInvalidator names who must be told of changes. Call it before the first
+// operation.
+func (fs *FS) SetInvalidator(inv Invalidator) { fs.inv.Store(&inv) }
+
+func (fs *FS) invalidator() Invalidator {
+	if p := fs.inv.Load(); p != nil {
+		return *p
+	}
+	return nobody{}
+}
+
+// nobody is the Invalidator of a filesystem without front ends.
+type nobody struct{}
+
+func (nobody) InvalidateEntry(NodeID, string) {}
+func (nobody) InvalidateNode(NodeID)          {}
+func (nobody) Prune([]NodeID)                 {}
+
+var _ Invalidator = nobody{}
+
+// start implements fetcher.
+func (fs *FS) start(fn func(ctx context.Context)) {
+	fs.wg.Go(func() { fn(fs.bg) })
+}
+
+// Close sends what is acknowledged and not yet in S3, ends all goroutines and
+// gives the state directory back. When ctx ends first, the rest stays in the
+// state directory and the error says how much. progress, which may be nil, is
+// called about twice a second while there is work.
+func (fs *FS) Close(ctx context.Context, progress func(Stats)) error {
+	done := make(chan struct{})
+	var drained error
+	go func() {
+		defer close(done)
+		drained = fs.drain(ctx)
+	}()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case <-tick.C:
+			if progress != nil {
+				progress(fs.Stats())
+			}
+		}
+	}
+	fs.endBG()
+	fs.deleter.stop()
+	fs.wg.Wait()
+	keepErr := fs.keepLocal()
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(drained, keepErr, fs.idx.Close(cctx), fs.state.close())
+}
+
+// drain commits what is dirty, except temporary names, and sends removals and
+// attributes.
+func (fs *FS) drain(ctx context.Context) error {
+	var errs []error
+	for _, n := range fs.localNodes() {
+		if f := n.fileState(); f != nil && !f.isStaged() {
+			if err := fs.commitFile(ctx, f); err != nil {
+				errs = append(errs, err)
+			}
+			if err := fs.flushAttr(ctx, n); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if err := fs.deleter.flush(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("send removals: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// keepLocal keeps a version of every file that could not be committed, and of
+// temporary files, for recover.
+func (fs *FS) keepLocal() error {
+	var errs []error
+	for _, n := range fs.localNodes() {
+		f := n.fileState()
+		if f == nil || !f.dirty() {
+			continue
+		}
+		path, ok := fs.nodes.path(n)
+		if !ok {
+			continue
+		}
+		if err := fs.keep(f, path, "the filesystem was closed before it was renamed or committed"); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// markLocal notes whether n has changes that are not in S3.
+func (fs *FS) markLocal(n *node, local bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if local {
+		fs.local[n] = struct{}{}
+	} else {
+		delete(fs.local, n)
+	}
+}
+
+func (fs *FS) localNodes() []*node {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	all := make([]*node, 0, len(fs.local))
+	for n := range fs.local {
+		all = append(all, n)
+	}
+	return all
+}
+
+// housekeeping uploads temporary files that nobody renamed, and asks the
+// kernel to forget nodes when there are too many.
+func (fs *FS) housekeeping() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-fs.bg.Done():
+			return
+		case <-tick.C:
+		}
+		if over := fs.nodes.size() - fs.opts.MaxNodes; over > 0 {
+			fs.invalidator().Prune(fs.nodes.idle(over + fs.opts.MaxNodes/8))
+		}
+		fs.uploadOldStaged()
+	}
+}
+
+// uploadOldStaged commits temporary files under their own names when they are
+// older than StagedTTL.
+func (fs *FS) uploadOldStaged() {
+	for _, n := range fs.localNodes() {
+		f := n.fileState()
+		if f == nil || !f.stagedBefore(fs.now().Add(-fs.opts.StagedTTL)) {
+			continue
+		}
+		if err := fs.commitFile(fs.bg, f); err != nil {
+			fs.noteError(err)
+			continue
+		}
+		fs.settle(n)
+	}
+}
+
+// noteError remembers an error for Stats and logs it.
+func (fs *FS) noteError(err error) {
+	fs.log.Warn("background work", "err", err)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.lastErr, fs.lastErrAt = err.Error(), fs.now()
+}
+
+// Stats returns a snapshot of what the filesystem is doing.
+func (fs *FS) Stats() Stats {
+	ix := fs.idx.Stats()
+	cacheFiles, cacheBytes := fs.cache.usage()
+	s := Stats{Nodes: fs.nodes.size(), OpenHandles: int(fs.handles.Load()), Committing: int(fs.committing.Load()),
+		Commits: fs.commits.Load(), CommitErrors: fs.commitErrors.Load(), PendingUnlink: fs.deleter.pending(),
+		KeptVersions: int(fs.kept.Load()), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
+		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways}
+	for _, n := range fs.localNodes() {
+		n.mu.Lock()
+		if f := n.file; f != nil {
+			f.countLocked(&s)
+		}
+		n.mu.Unlock()
+	}
+	fs.mu.Lock()
+	s.LastError, s.LastErrorTime = fs.lastErr, fs.lastErrAt
+	fs.mu.Unlock()
+	return s
+}
+
+// StatFS implements Lookups. S3 has no size: the figures are large constants
+// so that programs which check for space before they write go on.
+func (fs *FS) StatFS(context.Context) (StatFS, error) {
+	const block, blocks, files = 4096, 1 << 38, 1 << 40
+	return StatFS{BlockSize: block, Blocks: blocks, BlocksFree: blocks, Files: files, FilesFree: files, NameLen: maxName}, nil
+}
+
+// globs are patterns of file names.
+type globs []string
+
+func parseGlobs(patterns []string) (globs, error) {
+	for _, p := range patterns {
+		if _, err := filepath.Match(p, ""); err != nil {
+			return nil, fmt.Errorf("staged name pattern %q: %w", p, err)
+		}
+	}
+	return patterns, nil
+}
+
+func (g globs) match(name string) bool {
+	for _, p := range g {
+		if ok, _ := filepath.Match(p, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// fault turns an error of the store, of the local disk or of a context into
+// an *Error. It returns nil for nil, and an *Error as it is.
+func (fs *FS) fault(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return err
+	}
+	return &Error{Op: op, Path: path, Kind: kindOfFault(err), Err: err}
+}
+
+func kindOfFault(err error) Kind {
+	switch {
+	case noSpace(err):
+		return NoSpace
+	case errors.Is(err, context.DeadlineExceeded):
+		return Timeout
+	case errors.Is(err, context.Canceled):
+		return Interrupted
+	case errors.Is(err, os.ErrClosed):
+		return BadHandle
+	}
+	var se *store.Error
+	if !errors.As(err, &se) {
+		return IO
+	}
+	switch se.Kind {
+	case store.NotExist:
+		return NotExist
+	case store.Timeout:
+		return Timeout
+	case store.Canceled:
+		return Interrupted
+	case store.Denied, store.BadCredentials:
+		return Access
+	case store.TooLarge:
+		return FileTooLarge
+	case store.Invalid:
+		return Invalid
+	case store.Unsupported:
+		return NotSupported
+	case store.NoSpace:
+		return NoSpace
+	default:
+		return IO
+	}
+}

@@ -1,0 +1,196 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+)
+
+// maxSize is the largest object that S3 holds (AWS "Amazon S3 multipart upload
+// limits").
+const maxSize = 5 << 40
+
+// Read implements Files.
+func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, error) {
+	if !h.readable {
+		return 0, &Error{Op: "read", Kind: BadHandle}
+	}
+	if off < 0 {
+		return 0, &Error{Op: "read", Kind: Invalid}
+	}
+	h.node.mu.Lock()
+	c := h.f.content
+	if !h.read.Swap(true) && !h.f.dirtyLocked() {
+		h.node.pageETag = h.f.entry.ETag
+	}
+	h.node.mu.Unlock()
+	n, err := c.readAt(ctx, p, off, h.ahead(off, len(p)))
+	return n, fs.fault("read", fs.pathOf(h.node), err)
+}
+
+// ahead tells how many bytes to fetch behind a read: more, the longer the
+// handle has been read in sequence. A reader that the kernel reads ahead for
+// may ask a little out of order.
+func (h *Handle) ahead(off int64, n int) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	near := off >= h.next-sequentialBlock && off <= h.next+sequentialBlock
+	h.next = max(off+int64(n), h.next)
+	if !near {
+		h.next, h.runs = off+int64(n), 0
+		return 0
+	}
+	h.runs++
+	if h.runs < 2 && off > 0 {
+		return 0
+	}
+	return min(maxAhead, int64(sequentialBlock)<<min(h.runs/2, 8))
+}
+
+// Write implements Files.
+func (fs *FS) Write(ctx context.Context, h *Handle, p []byte, off int64) (int, error) {
+	if !h.writable {
+		return 0, &Error{Op: "write", Kind: BadHandle}
+	}
+	if off < 0 || off+int64(len(p)) > maxSize {
+		return 0, &Error{Op: "write", Path: fs.pathOf(h.node), Kind: FileTooLarge}
+	}
+	err := fs.change(h.f, h, func(c *content) (uint64, error) {
+		_, gen, err := c.writeAt(ctx, p, off, h.appends)
+		return gen, err
+	})
+	if err != nil {
+		return 0, fs.fault("write", fs.pathOf(h.node), err)
+	}
+	fs.sendAhead(h.f)
+	return len(p), nil
+}
+
+// change runs an operation that changes the bytes of f, and notes it. When
+// the disk is full, the cache gives way first.
+func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) error {
+	n := f.node
+	for attempt := 0; ; attempt++ {
+		n.mu.Lock()
+		err := fs.writableLocked(f)
+		c := f.content
+		n.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		before := c.generation()
+		gen, err := op(c)
+		if err != nil {
+			if attempt == 0 && noSpace(err) && fs.cache.shrink(spaceStep) {
+				continue
+			}
+			return err
+		}
+		if gen == before {
+			return nil
+		}
+		n.mu.Lock()
+		fs.wroteLocked(f)
+		if path, ok := fs.nodes.path(n); ok && f.committed < gen {
+			fs.stageLocked(f, path)
+		}
+		n.mu.Unlock()
+		if h != nil {
+			h.wrote.Store(gen)
+		}
+		return nil
+	}
+}
+
+// spaceStep is how much of the cache is given up when the disk is full.
+const spaceStep = 256 << 20
+
+// Flush implements Files. A descriptor that was duplicated is flushed several
+// times: what was committed once is not sent again.
+func (fs *FS) Flush(ctx context.Context, h *Handle) error {
+	return fs.commitHandle(ctx, h)
+}
+
+// Fsync implements Files.
+func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
+	h.node.mu.Lock()
+	f, c := h.f, h.f.content
+	local := f.staged && f.dirtyLocked()
+	h.node.mu.Unlock()
+	if local {
+		return fs.fault("fsync", fs.pathOf(h.node), c.sync())
+	}
+	if f.dirty() {
+		h.wrote.Store(c.generation()) // fsync is about the file, not only this handle
+	}
+	if err := fs.commitHandle(ctx, h); err != nil {
+		return err
+	}
+	return fs.flushAttr(ctx, h.node)
+}
+
+// commitHandle commits what was written through h.
+func (fs *FS) commitHandle(ctx context.Context, h *Handle) error {
+	f := h.f
+	h.node.mu.Lock()
+	wrote := h.wrote.Load()
+	pending := wrote > f.committed && !f.removed && !(f.staged && !f.superseded)
+	h.node.mu.Unlock()
+	if !pending {
+		return nil
+	}
+	return fs.commitFile(ctx, f)
+}
+
+// Allocate implements Files.
+func (fs *FS) Allocate(ctx context.Context, h *Handle, mode uint32, off, length int64) error {
+	const keepSize, punchHole, zeroRange = 1, 2, 16 // linux/falloc.h
+	path := fs.pathOf(h.node)
+	switch {
+	case !h.writable:
+		return &Error{Op: "fallocate", Path: path, Kind: BadHandle}
+	case off < 0 || length <= 0:
+		return &Error{Op: "fallocate", Path: path, Kind: Invalid}
+	case off+length > maxSize:
+		return &Error{Op: "fallocate", Path: path, Kind: FileTooLarge}
+	case mode&^(keepSize|punchHole|zeroRange) != 0, mode == punchHole:
+		return &Error{Op: "fallocate", Path: path, Kind: NotSupported}
+	}
+	err := fs.change(h.f, h, func(c *content) (uint64, error) {
+		gen := c.generation()
+		if mode&keepSize == 0 && c.length() < off+length {
+			g, err := c.truncate(ctx, off+length)
+			if err != nil {
+				return g, err
+			}
+			gen = g
+		}
+		if mode&(punchHole|zeroRange) != 0 {
+			return c.zero(ctx, off, off+length)
+		}
+		return gen, nil
+	})
+	return fs.fault("fallocate", path, err)
+}
+
+// Seek implements Files.
+func (fs *FS) Seek(ctx context.Context, h *Handle, off int64, whence int) (int64, error) {
+	const seekData, seekHole = 3, 4
+	if whence != seekData && whence != seekHole {
+		return 0, &Error{Op: "lseek", Kind: Invalid}
+	}
+	h.node.mu.Lock()
+	c := h.f.content
+	h.node.mu.Unlock()
+	pos, err := c.seek(off, whence == seekHole)
+	if errors.Is(err, syscall.ENXIO) {
+		return 0, &Error{Op: "lseek", Kind: NoDevice, Err: err}
+	}
+	return pos, fs.fault("lseek", fs.pathOf(h.node), err)
+}
+
+// pathOf names a node in errors.
+func (fs *FS) pathOf(n *node) string {
+	path, _ := fs.nodes.path(n)
+	return path
+}

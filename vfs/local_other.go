@@ -1,0 +1,29 @@
+//go:build !linux
+
+package vfs
+
+import (
+	"io"
+	"os"
+)
+
+// punch makes a range of a local file read as zeros.
+func punch(f *os.File, off, length int64) error {
+	zeros := make([]byte, min(length, 1<<20))
+	for length > 0 {
+		n := min(length, int64(len(zeros)))
+		if _, err := f.WriteAt(zeros[:n], off); err != nil {
+			return err
+		}
+		off, length = off+n, length-n
+	}
+	return nil
+}
+
+// seekFile treats the whole file as data.
+func seekFile(f *os.File, off int64, hole bool) (int64, error) {
+	if hole {
+		return f.Seek(0, io.SeekEnd)
+	}
+	return off, nil
+}

@@ -1,0 +1,216 @@
+package vfs
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+const (
+	maxName = 255 // bytes of one component (NAME_MAX)
+	// reserved is the directory of the root that holds Causeway's own objects.
+	reserved = ".causeway"
+)
+
+// Lookup implements Lookups.
+func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, error) {
+	p, path, err := fs.target("lookup", parent, name)
+	if err != nil {
+		return Known{}, err
+	}
+	if known, ok := fs.lookupLocal(p, name); ok {
+		return known, nil
+	}
+	ans, err := fs.idx.Lookup(ctx, path)
+	if err != nil {
+		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
+			fs.dropName(n)
+		}
+		return Known{}, fs.fault("lookup", path, err)
+	}
+	n := fs.nodes.intern(p, name, ans.Type, true)
+	if n == nil {
+		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
+	}
+	if fs.outdated(n, ans.Entry) {
+		fs.nodes.forget(n.id, 1)
+		fs.supersede(n)
+		if n = fs.nodes.intern(p, name, ans.Type, true); n == nil {
+			return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
+		}
+	}
+	return fs.known(n, ans), nil
+}
+
+// lookupLocal answers for a name of which this gateway knows better than S3.
+func (fs *FS) lookupLocal(p *node, name string) (Known, bool) {
+	n := fs.nodes.child(p, name)
+	if n == nil {
+		return Known{}, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.file == nil || !n.file.localLocked() || n.file.removed {
+		return Known{}, false
+	}
+	if fs.nodes.intern(p, name, n.typ, true) != n {
+		fs.nodes.forget(n.id, 1)
+		return Known{}, false
+	}
+	return Known{Attr: fs.attrLocked(n.file), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}, true
+}
+
+// outdated reports whether handles of n are open on another version than e.
+func (fs *FS) outdated(n *node, e index.Entry) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.file
+	return f != nil && f.handles > 0 && f.content != nil && !f.localLocked() && f.entry.ETag != e.ETag
+}
+
+// known is an answer of the index as a front end gets it.
+func (fs *FS) known(n *node, ans index.Answer) Known {
+	ttl := max(0, ans.Until.Sub(fs.now()))
+	return Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
+}
+
+// dropName takes the name from a node that S3 no longer has.
+func (fs *FS) dropName(n *node) {
+	n.mu.Lock()
+	f := n.file
+	open := f != nil && f.handles > 0 && !f.localLocked()
+	local := f != nil && f.localLocked()
+	n.mu.Unlock()
+	switch {
+	case open:
+		fs.supersede(n)
+	case !local:
+		fs.nodes.detach(n)
+	}
+}
+
+// target checks the name of an operation in a directory and returns the
+// directory's node and the name's path.
+func (fs *FS) target(op string, parent NodeID, name string) (*node, string, error) {
+	p := fs.nodes.get(parent)
+	if p == nil {
+		return nil, "", &Error{Op: op, Path: name, Kind: Stale}
+	}
+	dir, ok := fs.nodes.path(p)
+	path := joinPath(dir, name)
+	switch {
+	case p.typ != TypeDir:
+		return nil, "", &Error{Op: op, Path: path, Kind: NotDir}
+	case !ok:
+		return nil, "", &Error{Op: op, Path: path, Kind: NotExist}
+	case len(name) > maxName, len(path) > store.MaxKeyBytes-1:
+		return nil, "", &Error{Op: op, Path: path, Kind: NameTooLong}
+	case name == "", name == ".", name == "..", strings.ContainsAny(name, "/\x00"):
+		return nil, "", &Error{Op: op, Path: path, Kind: Invalid}
+	case path == reserved && op == "lookup":
+		return nil, "", &Error{Op: op, Path: path, Kind: NotExist}
+	case path == reserved:
+		return nil, "", &Error{Op: op, Path: path, Kind: Permission}
+	case fs.opts.ReadOnly && op != "lookup":
+		return nil, "", &Error{Op: op, Path: path, Kind: ReadOnly}
+	}
+	return p, path, nil
+}
+
+func joinPath(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+func splitPath(path string) (dir, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
+
+// NegativeTTL implements Lookups.
+func (fs *FS) NegativeTTL(parent NodeID) time.Duration {
+	p := fs.nodes.get(parent)
+	if p == nil {
+		return 0
+	}
+	path, ok := fs.nodes.path(p)
+	if !ok {
+		return 0
+	}
+	return fs.idx.NegativeTTL(path)
+}
+
+// Forget implements Lookups.
+func (fs *FS) Forget(id NodeID, n uint64) { fs.nodes.forget(id, n) }
+
+// GetAttr implements Lookups.
+func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return Known{}, &Error{Op: "getattr", Kind: Stale}
+	}
+	if n == fs.nodes.root {
+		return fs.rootAttr(), nil
+	}
+	path, named := fs.nodes.path(n)
+	n.mu.Lock()
+	if f := n.file; f != nil && (h != nil || !named || f.localLocked()) {
+		known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+		if !named {
+			known.Nlink = 0
+		}
+		n.mu.Unlock()
+		return known, nil
+	}
+	n.mu.Unlock()
+	if !named {
+		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}
+	}
+	ans, err := fs.idx.Stat(ctx, path)
+	gone := err != nil && store.IsKind(err, store.NotExist)
+	if err != nil && !gone {
+		return Known{}, fs.fault("getattr", path, err)
+	}
+	if gone || ans.Type != n.typ || fs.outdated(n, ans.Entry) {
+		return fs.attrOfReplaced(n, path)
+	}
+	return fs.known(n, ans), nil
+}
+
+// attrOfReplaced answers for a node whose name somebody else has removed or
+// given to another version: the open file lives on, a closed one is gone.
+func (fs *FS) attrOfReplaced(n *node, path string) (Known, error) {
+	n.mu.Lock()
+	f := n.file
+	open := f != nil && f.handles > 0
+	n.mu.Unlock()
+	fs.dropName(n)
+	if !open {
+		if p, name := fs.nodes.parentOf(n); p != nil {
+			fs.invalidator().InvalidateEntry(p.id, name)
+		}
+		return Known{}, &Error{Op: "getattr", Path: path, Kind: NotExist}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return Known{Attr: fs.attrLocked(f)}, nil
+}
+
+// rootAttr is the root directory, which has no object and the mount's owner.
+func (fs *FS) rootAttr() Known {
+	root := fs.nodes.root
+	root.mu.Lock()
+	defer root.mu.Unlock()
+	e := index.Entry{Type: TypeDir}
+	if root.file != nil {
+		e = root.file.entry
+	}
+	return Known{Attr: fs.attrOf(root, e), EntryTTL: time.Hour, AttrTTL: fs.opts.DirTTL}
+}

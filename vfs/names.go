@@ -1,0 +1,305 @@
+package vfs
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+// Type bits of mknod(2) and stat(2): <linux/stat.h>.
+const (
+	modeFmt  = 0o170000
+	modeSock = 0o140000
+	modeLink = 0o120000
+	modeReg  = 0o100000
+	modeBlk  = 0o060000
+	modeDir  = 0o040000
+	modeChr  = 0o020000
+	modeFIFO = 0o010000
+
+	setgid = 0o2000
+)
+
+// newEntry is a name that c makes in p. In a directory with the setgid bit it
+// gets the directory's group, and a directory the bit too (inode(7)).
+func (fs *FS) newEntry(c Caller, p *node, name string, typ FileType, mode uint32) index.Entry {
+	a := &index.Attr{Mode: mode & 0o7777, HasMode: true, UID: c.UID, HasUID: true, GID: c.GID, HasGID: true}
+	if dir := fs.attrHere(p); dir.Mode&setgid != 0 {
+		a.GID = dir.GID
+		if typ == TypeDir {
+			a.Mode |= setgid
+		}
+	}
+	return index.Entry{Name: name, Type: typ, Mtime: fs.now(), Attr: a}
+}
+
+// attrHere is what this gateway knows of a directory's attributes.
+func (fs *FS) attrHere(n *node) Attr {
+	n.mu.Lock()
+	if n.file != nil {
+		defer n.mu.Unlock()
+		return fs.attrLocked(n.file)
+	}
+	n.mu.Unlock()
+	e := index.Entry{Type: TypeDir}
+	if path, ok := fs.nodes.path(n); ok && n != fs.nodes.root {
+		if known, ok := fs.idx.Peek(path); ok {
+			e = known
+		}
+	}
+	return fs.attrOf(n, e)
+}
+
+// touchDir notes that the names of a directory changed.
+func (fs *FS) touchDir(n *node) { n.changed.Store(fs.now().UnixNano()) }
+
+// Mkdir implements Directories.
+func (fs *FS) Mkdir(ctx context.Context, c Caller, parent NodeID, name string, mode uint32) (Known, error) {
+	return fs.makeName(ctx, "mkdir", c, parent, name, TypeDir, mode, 0, nil)
+}
+
+// Symlink implements Directories.
+func (fs *FS) Symlink(ctx context.Context, c Caller, parent NodeID, name, target string) (Known, error) {
+	const pathMax = 4096 // linux/limits.h
+	if len(target) >= pathMax {
+		return Known{}, &Error{Op: "symlink", Path: name, Kind: NameTooLong}
+	}
+	return fs.makeName(ctx, "symlink", c, parent, name, TypeSymlink, 0o777, 0, []byte(target))
+}
+
+// Mknod implements Directories.
+func (fs *FS) Mknod(ctx context.Context, c Caller, parent NodeID, name string, mode, rdev uint32) (Known, error) {
+	types := map[uint32]FileType{0: TypeFile, modeReg: TypeFile, modeFIFO: TypeFIFO, modeSock: TypeSocket,
+		modeChr: TypeCharDevice, modeBlk: TypeBlockDevice}
+	typ, ok := types[mode&modeFmt]
+	if !ok {
+		return Known{}, &Error{Op: "mknod", Path: name, Kind: Permission}
+	}
+	return fs.makeName(ctx, "mknod", c, parent, name, typ, mode, rdev, nil)
+}
+
+// makeName makes an object that exists as soon as it has its name.
+func (fs *FS) makeName(ctx context.Context, op string, c Caller, parent NodeID, name string, typ FileType, mode, rdev uint32, body []byte) (Known, error) {
+	p, path, err := fs.target(op, parent, name)
+	if err != nil {
+		return Known{}, err
+	}
+	if fs.exists(p, name, path) {
+		return Known{}, &Error{Op: op, Path: path, Kind: Exist}
+	}
+	e := fs.newEntry(c, p, name, typ, mode)
+	if typ == TypeCharDevice || typ == TypeBlockDevice {
+		e.Attr.Rdev = rdev
+	}
+	if err := fs.claimName(ctx, path, &e, store.Body{Reader: bytes.NewReader(body), Size: int64(len(body))}); err != nil {
+		return Known{}, err
+	}
+	n := fs.nodes.intern(p, name, typ, true)
+	if n == nil {
+		return Known{}, &Error{Op: op, Path: path, Kind: NotExist}
+	}
+	fs.touchDir(p)
+	return fs.known(n, index.Answer{Entry: e, Until: fs.now().Add(fs.opts.DirTTL)}), nil
+}
+
+// Readlink implements Directories.
+func (fs *FS) Readlink(ctx context.Context, id NodeID) (string, error) {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return "", &Error{Op: "readlink", Kind: Stale}
+	}
+	path, ok := fs.nodes.path(n)
+	if n.typ != TypeSymlink || !ok {
+		return "", &Error{Op: "readlink", Path: path, Kind: Invalid}
+	}
+	if e, ok := fs.idx.Peek(path); ok {
+		if target, ok := fs.links.Get(e.ETag); ok {
+			return target, nil
+		}
+	}
+	obj, err := fs.store.Get(ctx, path, store.GetOptions{})
+	if err != nil {
+		return "", fs.fault("readlink", path, err)
+	}
+	defer obj.Body.Close()
+	target, err := io.ReadAll(obj.Body)
+	if err != nil {
+		return "", fs.fault("readlink", path, err)
+	}
+	fs.links.Add(obj.Info.ETag, string(target))
+	return string(target), nil
+}
+
+// Unlink implements Directories.
+func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
+	p, path, err := fs.target("unlink", parent, name)
+	if err != nil {
+		return err
+	}
+	unlock, err := fs.locks.lock(ctx, path)
+	if err != nil {
+		return fs.fault("unlink", path, err)
+	}
+	defer unlock()
+	n := fs.nodes.child(p, name)
+	inS3 := true
+	if n != nil {
+		if n.typ == TypeDir {
+			return &Error{Op: "unlink", Path: path, Kind: IsDir}
+		}
+		inS3 = fs.abandon(n, path)
+	} else if e, err := fs.idx.Lookup(ctx, path); err != nil {
+		return fs.fault("unlink", path, err)
+	} else if e.Type == TypeDir {
+		return &Error{Op: "unlink", Path: path, Kind: IsDir}
+	}
+	if inS3 {
+		fs.removeObject(path, path, n)
+	}
+	if n != nil {
+		fs.nodes.detach(n)
+		fs.settle(n)
+	}
+	fs.touchDir(p)
+	return nil
+}
+
+// abandon marks the file of n as removed, and reports whether S3 has an object
+// at path that must go.
+func (fs *FS) abandon(n *node, path string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.file
+	if f == nil {
+		return true
+	}
+	f.removed = true
+	f.ctime = fs.now()
+	fs.markLocal(n, false)
+	if f.entry.ETag != "" {
+		return true
+	}
+	// New here; but the name may have had an object that it was to replace.
+	_, ok := fs.idx.Peek(path)
+	return ok || f.wholeFrom > 1
+}
+
+// removeObject takes a name out of the index and queues the removal of its
+// object. n, which may be nil, is the node that lived there.
+func (fs *FS) removeObject(path, key string, n *node) {
+	release := fs.idx.Hold(path)
+	fs.idx.Remove(path)
+	dir, _ := splitPath(path)
+	r := &removal{key: key, dir: dir, release: release}
+	if n != nil && fs.needsBytes(n) {
+		r.before = func(ctx context.Context) { fs.materialize(ctx, n) }
+	}
+	fs.deleter.add(r)
+}
+
+// needsBytes reports whether open handles of n still need bytes from S3.
+func (fs *FS) needsBytes(n *node) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.file
+	return f != nil && f.handles > 0 && f.content != nil && !f.content.whole()
+}
+
+// materialize gets all bytes of an open file, whose object is about to go. If
+// it cannot, readers get Stale, never wrong bytes.
+func (fs *FS) materialize(ctx context.Context, n *node) {
+	n.mu.Lock()
+	var c *content
+	if n.file != nil {
+		c = n.file.content
+	}
+	n.mu.Unlock()
+	if c == nil || c.use() != nil {
+		return
+	}
+	defer c.done()
+	if err := c.ensure(ctx, 0, c.length()); err != nil {
+		fs.log.Warn("keep the bytes of an open file that is being removed", "err", err)
+	}
+}
+
+// ensureMarker makes the marker object of a directory that has none, so that
+// it stays when its last entry goes.
+func (fs *FS) ensureMarker(ctx context.Context, dir string) {
+	e, ok := fs.idx.Peek(dir)
+	if dir == "" || !ok || e.Marker {
+		return
+	}
+	e.Type, e.Marker = TypeDir, true
+	if e.Mtime.IsZero() {
+		e.Mtime = fs.now()
+	}
+	_, err := fs.store.Put(ctx, dir+"/", store.Body{}, store.PutOptions{ContentType: contentType(e), If: store.IfAbsent()})
+	if err != nil && !store.IsKind(err, store.PreconditionFailed) {
+		fs.noteError(fs.fault("mkdir", dir, err))
+		return
+	}
+	if e.Attr == nil {
+		e.Attr = &index.Attr{}
+	}
+	fs.idx.Put(dir, e, fs.now())
+}
+
+// Rmdir implements Directories.
+func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
+	p, path, err := fs.target("rmdir", parent, name)
+	if err != nil {
+		return err
+	}
+	unlock, err := fs.locks.lockTrees(ctx, path)
+	if err != nil {
+		return fs.fault("rmdir", path, err)
+	}
+	defer unlock()
+	n := fs.nodes.child(p, name)
+	if n != nil && n.typ != TypeDir {
+		return &Error{Op: "rmdir", Path: path, Kind: NotDir}
+	}
+	if n == nil {
+		if e, err := fs.idx.Lookup(ctx, path); err != nil {
+			return fs.fault("rmdir", path, err)
+		} else if e.Type != TypeDir {
+			return &Error{Op: "rmdir", Path: path, Kind: NotDir}
+		}
+	}
+	if err := fs.checkEmpty(ctx, n, path); err != nil {
+		return err
+	}
+	if n != nil {
+		fs.abandon(n, path)
+	}
+	fs.removeObject(path, path+"/", nil)
+	if n != nil {
+		fs.nodes.detach(n)
+		fs.settle(n)
+	}
+	fs.touchDir(p)
+	return nil
+}
+
+// checkEmpty returns NotEmpty if a directory has names, here or in S3.
+func (fs *FS) checkEmpty(ctx context.Context, n *node, path string) error {
+	if n != nil && len(fs.uncommittedIn(n, nil)) > 0 {
+		return &Error{Op: "rmdir", Path: path, Kind: NotEmpty}
+	}
+	empty, err := fs.idx.Empty(ctx, path)
+	if err != nil {
+		return fs.fault("rmdir", path, err)
+	}
+	if !empty {
+		return &Error{Op: "rmdir", Path: path, Kind: NotEmpty}
+	}
+	return nil
+}
+
+// copyLimit bounds one copy on the server, which may move much data.
+const copyLimit = 10 * time.Minute

@@ -1,0 +1,387 @@
+package vfs
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+// Handle is an open file.
+type Handle struct {
+	node     *node
+	f        *file
+	readable bool
+	writable bool
+	appends  bool
+	keep     bool // the kernel's pages are of this version
+
+	wrote atomic.Uint64 // generation of the last write through this handle
+	read  atomic.Bool   // something was read: the kernel has dropped older pages
+
+	mu   sync.Mutex
+	next int64 // guarded by mu: where a sequential reader goes on
+	runs int   // guarded by mu: how many reads in a row were sequential
+}
+
+// Node returns the file that is open.
+func (h *Handle) Node() NodeID { return h.node.id }
+
+// KeepCache implements Files.
+func (fs *FS) KeepCache(h *Handle) bool { return h.keep }
+
+func newHandle(n *node, f *file, flags int) *Handle {
+	acc := flags & syscall.O_ACCMODE
+	return &Handle{node: n, f: f, readable: acc != syscall.O_WRONLY, writable: acc != syscall.O_RDONLY,
+		appends: flags&syscall.O_APPEND != 0}
+}
+
+// Open implements Files.
+func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return nil, &Error{Op: "open", Kind: Stale}
+	}
+	path, named := fs.nodes.path(n)
+	h := newHandle(n, nil, flags)
+	switch {
+	case n.typ == TypeDir:
+		return nil, &Error{Op: "open", Path: path, Kind: IsDir}
+	case n.typ == TypeSymlink:
+		return nil, &Error{Op: "open", Path: path, Kind: Loop}
+	case h.writable && fs.opts.ReadOnly:
+		return nil, &Error{Op: "open", Path: path, Kind: ReadOnly}
+	}
+	n.mu.Lock()
+	if n.file == nil && !named {
+		n.mu.Unlock()
+		return nil, &Error{Op: "open", Path: path, Kind: Stale}
+	}
+	e, _ := fs.idx.Peek(path)
+	h.f = fs.fileLocked(n, e)
+	h.f.handles++
+	fs.handles.Add(1)
+	n.mu.Unlock()
+
+	err := fs.prepare(ctx, h, path, flags)
+	if err != nil {
+		fs.Release(h)
+		return nil, fs.fault("open", path, err)
+	}
+	return h, nil
+}
+
+// prepare gives the file of a new handle its content: nothing for O_TRUNC,
+// the local bytes if they are newer than S3, and else the current version.
+func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) error {
+	f, n := h.f, h.node
+	if flags&syscall.O_TRUNC != 0 && h.writable {
+		return fs.overwrite(ctx, h, path)
+	}
+	n.mu.Lock()
+	local := f.content != nil && (f.removed || f.superseded || f.dirtyLocked())
+	if local || f.fresh(fs) {
+		h.keep = true
+		n.mu.Unlock()
+		return nil
+	}
+	n.mu.Unlock()
+	if err := f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) }); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
+	return nil
+}
+
+// fresh reports whether the version was checked less than OpenTTL ago.
+func (f *file) fresh(fs *FS) bool {
+	return f.content != nil && fs.opts.OpenTTL > 0 && fs.now().Sub(f.since) < fs.opts.OpenTTL
+}
+
+// overwrite empties the file of h: what is there no longer matters.
+func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
+	f, n := h.f, h.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if f.content != nil && (f.dirtyLocked() || f.handles > 1) {
+		// Others have it open, and see the same bytes.
+		if err := fs.writableLocked(f); err != nil {
+			return err
+		}
+		c := f.content
+		n.mu.Unlock() // a commit that reads the file may need it
+		_, err := c.truncate(ctx, 0)
+		n.mu.Lock()
+		if err != nil {
+			return err
+		}
+	} else if err := fs.emptyContentLocked(f); err != nil {
+		return err
+	}
+	fs.dropUpload(f.takeUploadLocked())
+	f.wholeFrom = f.content.generation()
+	fs.stageLocked(f, path)
+	fs.wroteLocked(f)
+	h.wrote.Store(f.wholeFrom)
+	return nil
+}
+
+// stageLocked decides whether the bytes stay here until a rename.
+func (fs *FS) stageLocked(f *file, path string) {
+	_, name := splitPath(path)
+	if !f.staged && fs.staged.match(name) {
+		f.staged, f.since = true, fs.now()
+	}
+}
+
+// revalidate makes the content of f the version that S3 has now, with one
+// request, and gets the first bytes with it.
+func (fs *FS) revalidate(ctx context.Context, f *file) error {
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
+	n := f.node
+	path, ok := fs.nodes.path(n)
+	if !ok {
+		return nil // removed meanwhile: stays as it is
+	}
+	n.mu.Lock()
+	if f.dirtyLocked() {
+		n.mu.Unlock()
+		return nil
+	}
+	known := store.ETag("")
+	if f.content != nil {
+		known = f.entry.ETag
+	} else if c, etag := fs.cache.open(fs, path); c != nil {
+		f.content, known = c, etag
+		f.entry.ETag, f.entry.Size = etag, c.length()
+	}
+	n.mu.Unlock()
+	asOf := fs.now()
+	obj, err := fs.store.Get(ctx, path, store.GetOptions{Length: firstRead, IfNoneMatch: known})
+	switch {
+	case store.IsKind(err, store.NotModified):
+		n.mu.Lock()
+		f.since = asOf
+		n.mu.Unlock()
+		return nil
+	case store.IsKind(err, store.NotExist):
+		fs.idx.Remove(path)
+		return fs.vanished(f, path, err)
+	case err != nil:
+		return err
+	}
+	defer obj.Body.Close()
+	return fs.adopt(f, path, obj, asOf)
+}
+
+// firstRead is how many bytes come with the check that an open makes.
+const firstRead = 1 << 20
+
+// vanished handles an open of a name that is no longer in S3.
+func (fs *FS) vanished(f *file, path string, err error) error {
+	f.node.mu.Lock()
+	others := f.handles > 1
+	f.node.mu.Unlock()
+	if others {
+		fs.supersede(f.node)
+		return &Error{Op: "open", Path: path, Kind: Stale, Err: err}
+	}
+	if p, name := fs.nodes.parentOf(f.node); p != nil {
+		fs.invalidator().InvalidateEntry(p.id, name)
+	}
+	return &Error{Op: "open", Path: path, Kind: NotExist, Err: err}
+}
+
+// adopt makes the version of obj the content of f, unless handles are open on
+// another version: these keep theirs, and the name gets a new node.
+func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) error {
+	e := index.Decode(obj.Info)
+	_, e.Name = splitPath(path)
+	fs.idx.Put(path, e, asOf)
+	n := f.node
+	if e.Type != n.typ {
+		fs.supersede(n)
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
+	n.mu.Lock()
+	if f.content != nil && f.handles > 1 && f.entry.ETag != e.ETag {
+		n.mu.Unlock()
+		fs.supersede(n)
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
+	c, err := newContent(fs, fs.state.newStaged())
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	c.gen = f.committed
+	c.setOrigin(origin{key: path, etag: e.ETag, size: e.Size})
+	fs.swapContentLocked(f, c)
+	if f.attrDirtyLocked() {
+		e.Attr, e.Mtime = f.entry.Attr, f.entry.Mtime
+	}
+	f.entry, f.since = e, asOf
+	n.mu.Unlock()
+	return fs.pour(obj.Body, obj.Offset, c.fill)
+}
+
+// Create implements Files.
+func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, flags int, mode uint32) (Known, *Handle, error) {
+	p, path, err := fs.target("create", parent, name)
+	if err != nil {
+		return Known{}, nil, err
+	}
+	if fs.exists(p, name, path) {
+		return fs.createExisting(ctx, parent, name, path, flags)
+	}
+	e := fs.newEntry(c, p, name, TypeFile, mode)
+	staged := fs.staged.match(name)
+	if flags&syscall.O_EXCL != 0 && !staged {
+		if err := fs.claimName(ctx, path, &e, store.Body{}); err != nil {
+			return Known{}, nil, err
+		}
+	}
+	n := fs.nodes.intern(p, name, TypeFile, true)
+	if n == nil {
+		return Known{}, nil, &Error{Op: "create", Path: path, Kind: NotExist}
+	}
+	h := newHandle(n, nil, flags)
+	n.mu.Lock()
+	f := fs.fileLocked(n, e)
+	f.handles++
+	fs.handles.Add(1)
+	h.f, h.keep = f, true
+	err = fs.startNewLocked(h, path)
+	known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+	n.mu.Unlock()
+	if err != nil {
+		fs.Release(h)
+		fs.nodes.forget(n.id, 1)
+		return Known{}, nil, fs.fault("create", path, err)
+	}
+	fs.touchDir(p)
+	return known, h, nil
+}
+
+// startNewLocked gives a new file its empty content. One whose name was
+// claimed in S3 is clean; any other must be committed even if nobody writes.
+func (fs *FS) startNewLocked(h *Handle, path string) error {
+	f := h.f
+	if err := fs.emptyContentLocked(f); err != nil {
+		return err
+	}
+	if f.entry.ETag != "" {
+		f.committed = f.content.generation()
+		f.content.rebase(origin{key: path, etag: f.entry.ETag}, f.committed)
+		return nil
+	}
+	f.wholeFrom = f.content.generation()
+	fs.stageLocked(f, path)
+	fs.wroteLocked(f)
+	h.wrote.Store(f.wholeFrom)
+	return nil
+}
+
+// exists reports whether a name is known to exist, without asking S3: the
+// kernel has just asked.
+func (fs *FS) exists(p *node, name, path string) bool {
+	if n := fs.nodes.child(p, name); n != nil && n.fileState() != nil {
+		return true
+	}
+	_, ok := fs.idx.Peek(path)
+	return ok
+}
+
+// createExisting is open(2) with O_CREAT of a name that exists.
+func (fs *FS) createExisting(ctx context.Context, parent NodeID, name, path string, flags int) (Known, *Handle, error) {
+	if flags&syscall.O_EXCL != 0 {
+		return Known{}, nil, &Error{Op: "create", Path: path, Kind: Exist}
+	}
+	known, err := fs.Lookup(ctx, parent, name)
+	if err != nil {
+		return Known{}, nil, err
+	}
+	h, err := fs.Open(ctx, known.ID, flags)
+	if err != nil {
+		fs.Forget(known.ID, 1)
+		return Known{}, nil, err
+	}
+	known, err = fs.GetAttr(ctx, known.ID, h)
+	return known, h, err
+}
+
+// claimName makes the object at path with the attributes of e if there is
+// none, anywhere. Kind Exist: somebody was first.
+func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body store.Body) error {
+	unlock, err := fs.locks.lock(ctx, path)
+	if err != nil {
+		return fs.fault("create", path, err)
+	}
+	defer unlock()
+	etag, err := fs.putNew(ctx, objectKey(path, e.Type), *e, body)
+	if store.IsKind(err, store.PreconditionFailed) {
+		fs.idx.Forget(path)
+		return &Error{Op: "create", Path: path, Kind: Exist, Err: err}
+	}
+	if err != nil {
+		return fs.fault("create", path, err)
+	}
+	e.Size = body.Size
+	if e.Type == TypeDir {
+		e.Marker = true
+		fs.idx.Made(path, *e)
+		return nil
+	}
+	e.ETag = etag
+	fs.idx.Put(path, *e, fs.now())
+	return nil
+}
+
+// putNew is the one PUT with If-None-Match that makes a name.
+func (fs *FS) putNew(ctx context.Context, key string, e index.Entry, body store.Body) (store.ETag, error) {
+	meta, err := fs.encode(e)
+	if err != nil {
+		return "", err
+	}
+	if err := fs.announce(ctx); err != nil {
+		return "", err
+	}
+	if err := fs.deleter.settleKey(ctx, key); err != nil {
+		return "", err
+	}
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
+	info, err := fs.store.Put(ctx, key, body, store.PutOptions{Meta: meta, ContentType: contentType(e), If: store.IfAbsent()})
+	return info.ETag, err
+}
+
+// Release implements Files.
+func (fs *FS) Release(h *Handle) {
+	n, f := h.node, h.f
+	n.mu.Lock()
+	f.handles--
+	last := f.handles == 0
+	// Writes through a mapping may arrive after the last close.
+	late := last && f.dirtyLocked() && !f.staged && !f.superseded && f.keptID == ""
+	n.mu.Unlock()
+	fs.handles.Add(-1)
+	if late {
+		fs.start(func(context.Context) {
+			if err := fs.commitFile(fs.bg, f); err != nil {
+				fs.noteError(err)
+			}
+			fs.settle(n)
+		})
+		return
+	}
+	if last {
+		fs.settle(n)
+	}
+}

@@ -1,0 +1,307 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+	"golang.org/x/sync/errgroup"
+)
+
+// move is one rename on its way.
+type move struct {
+	from, to         *node // directories
+	name, newName    string
+	src, dst         string // paths
+	n                *node  // what moves
+	target           *node  // what is replaced and known; may be nil
+	entry            index.Entry
+	exclusive        bool
+	replaced, isFile bool
+}
+
+// Rename implements Directories.
+func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent NodeID, newName string, flags RenameFlags) error {
+	from, src, err := fs.target("rename", parent, name)
+	if err != nil {
+		return err
+	}
+	to, dst, err := fs.target("rename", newParent, newName)
+	if err != nil {
+		return err
+	}
+	if flags&^RenameNoReplace != 0 {
+		return &Error{Op: "rename", Path: src, Kind: Invalid}
+	}
+	if src == dst {
+		return nil
+	}
+	m := &move{from: from, to: to, name: name, newName: newName, src: src, dst: dst, exclusive: flags&RenameNoReplace != 0}
+	if err := fs.resolveMove(ctx, m); err != nil {
+		return err
+	}
+	defer fs.nodes.unpin(m.n)
+	if m.n.typ == TypeDir {
+		return fs.renameDir(ctx, m)
+	}
+	unlock, err := fs.locks.lock(ctx, src, dst)
+	if err != nil {
+		return fs.fault("rename", src, err)
+	}
+	defer unlock()
+	return fs.renameFile(ctx, m)
+}
+
+// resolveMove finds what moves, pins it, and checks what it would replace.
+func (fs *FS) resolveMove(ctx context.Context, m *move) error {
+	m.n = fs.nodes.child(m.from, m.name)
+	local := false
+	if m.n != nil {
+		if f := m.n.fileState(); f != nil {
+			m.entry, local = fs.entryNow(f), true
+		}
+	}
+	if !local {
+		ans, err := fs.idx.Lookup(ctx, m.src)
+		if err != nil {
+			return fs.fault("rename", m.src, err)
+		}
+		m.entry = ans.Entry
+	}
+	if m.n = fs.nodes.intern(m.from, m.name, m.entry.Type, false); m.n == nil {
+		return &Error{Op: "rename", Path: m.src, Kind: NotExist}
+	}
+	if err := fs.checkTarget(ctx, m); err != nil {
+		fs.nodes.unpin(m.n)
+		return err
+	}
+	return nil
+}
+
+// checkTarget applies rename(2)'s rules about what may replace what.
+func (fs *FS) checkTarget(ctx context.Context, m *move) error {
+	m.target = fs.nodes.child(m.to, m.newName)
+	typ, exists := m.entry.Type, false
+	if m.target != nil && m.target.fileState() != nil {
+		typ, exists = m.target.typ, true
+	} else if e, ok := fs.idx.Peek(m.dst); ok {
+		typ, exists = e.Type, true
+	}
+	m.replaced = exists
+	fail := func(k Kind) error { return &Error{Op: "rename", Path: m.dst, Kind: k} }
+	switch isDir := m.entry.Type == TypeDir; {
+	case isDir && (m.dst + "/")[:min(len(m.dst)+1, len(m.src)+1)] == m.src+"/":
+		return fail(Invalid) // into itself
+	case exists && m.exclusive:
+		return fail(Exist)
+	case exists && isDir && typ != TypeDir:
+		return fail(NotDir)
+	case exists && !isDir && typ == TypeDir:
+		return fail(IsDir)
+	case exists && isDir:
+		return fs.checkEmpty(ctx, m.target, m.dst)
+	}
+	return nil
+}
+
+// renameFile moves anything but a directory. The new name is in S3 when it
+// returns; the old one goes in a batch soon after.
+func (fs *FS) renameFile(ctx context.Context, m *move) error {
+	if m.target != nil && m.target != m.n && fs.needsBytes(m.target) {
+		fs.materialize(ctx, m.target)
+	}
+	n := m.n
+	n.mu.Lock()
+	f := n.file
+	direct := f != nil && f.dirtyLocked() && (f.wholeLocked() || f.entry.ETag == "")
+	edited := f != nil && f.dirtyLocked() && !direct
+	inS3 := f == nil || f.entry.ETag != ""
+	n.mu.Unlock()
+	cond := store.Precondition{Absent: m.exclusive}
+	var err error
+	if edited {
+		err = fs.send(ctx, f, m.src, m.src, store.Precondition{})
+	}
+	switch {
+	case err != nil:
+	case direct:
+		// Uncommitted bytes are sent to the new name at once.
+		err = fs.send(context.WithoutCancel(ctx), f, m.src, m.dst, cond)
+		_, known := fs.idx.Peek(m.src)
+		inS3 = inS3 || known
+	default:
+		err = fs.copyTo(ctx, m, cond)
+	}
+	if err != nil {
+		if store.IsKind(err, store.PreconditionFailed) && m.exclusive {
+			return &Error{Op: "rename", Path: m.dst, Kind: Exist, Err: err}
+		}
+		return fs.fault("rename", m.src, err)
+	}
+	fs.finishMove(m, inS3)
+	return nil
+}
+
+// finishMove gives the node its new name.
+func (fs *FS) finishMove(m *move, inS3 bool) {
+	if t := m.target; t != nil && t != m.n {
+		fs.replace(t)
+	}
+	fs.nodes.move(m.n, m.to, m.newName)
+	if inS3 {
+		fs.removeObject(m.src, m.src, nil)
+	} else {
+		fs.idx.Remove(m.src)
+	}
+	m.n.mu.Lock()
+	if f := m.n.file; f != nil {
+		f.entry.Name = m.newName
+		f.staged = f.staged && f.dirtyLocked()
+		f.ctime = fs.now()
+	}
+	m.n.mu.Unlock()
+	fs.touchDir(m.from)
+	fs.touchDir(m.to)
+	fs.settle(m.n)
+}
+
+// replace marks the file of a node whose name another one has taken.
+func (fs *FS) replace(t *node) {
+	t.mu.Lock()
+	if f := t.file; f != nil {
+		f.removed = true
+		fs.markLocal(t, false)
+	}
+	t.mu.Unlock()
+	fs.nodes.detach(t)
+	fs.settle(t)
+}
+
+// renameTries bounds how often a rename follows a source that others change.
+const renameTries = 5
+
+// copyTo makes the committed object of m.src the one of m.dst.
+func (fs *FS) copyTo(ctx context.Context, m *move, cond store.Precondition) error {
+	if err := fs.announce(ctx); err != nil {
+		return err
+	}
+	e := m.entry
+	if f := m.n.fileState(); f != nil {
+		e = fs.entryNow(f)
+	}
+	for try := 1; ; try++ {
+		settled, err := fs.deleter.claim(ctx, m.dst, cond.Absent)
+		if err != nil {
+			return err
+		}
+		info, err := fs.copyOnce(ctx, m, e, cond)
+		settled(err == nil)
+		if err == nil {
+			fs.copied(m, e, info)
+			return nil
+		}
+		changed := store.IsKind(err, store.PreconditionFailed) && !cond.Absent || store.IsKind(err, store.NotExist)
+		if !changed || try == renameTries {
+			return err
+		}
+		// Somebody replaced the source: what is there now moves.
+		fs.idx.Forget(m.src)
+		ans, err := fs.idx.Stat(ctx, m.src)
+		if err != nil {
+			return err
+		}
+		e = ans.Entry
+	}
+}
+
+func (fs *FS) copyOnce(ctx context.Context, m *move, e index.Entry, cond store.Precondition) (store.Info, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyLimit)
+	defer cancel()
+	var meta store.Metadata
+	m.n.mu.Lock()
+	pending := m.n.file != nil && m.n.file.attrDirtyLocked()
+	m.n.mu.Unlock()
+	if pending {
+		var err error
+		if meta, err = fs.encode(e); err != nil {
+			return store.Info{}, err
+		}
+	}
+	return fs.copyObject(ctx, m.src, m.dst, e, meta, cond)
+}
+
+// copied notes that m.dst is now a copy of e.
+func (fs *FS) copied(m *move, e index.Entry, info store.Info) {
+	old := e.ETag
+	e.Name, e.ETag, e.Modified = m.newName, info.ETag, info.Modified
+	n := m.n
+	n.mu.Lock()
+	if f := n.file; f != nil && f.entry.ETag == old {
+		f.entry.ETag, f.entry.Modified = e.ETag, e.Modified
+		f.attrSaved = f.attrGen
+		if f.content != nil {
+			f.content.moved(m.dst, e.ETag)
+		}
+		fs.markLocal(n, f.localLocked())
+	}
+	if n.pageETag == old {
+		n.pageETag = e.ETag
+	}
+	n.mu.Unlock()
+	fs.cache.rename(m.src, m.dst, e.ETag)
+	fs.idx.Put(m.dst, e, fs.now())
+}
+
+// copyObject copies the version e of src to dst on the server; meta, if not
+// nil, replaces the metadata. Objects over store.MaxCopySize, and a demand for
+// absence that CopyObject cannot make on this server, go through a multipart
+// upload.
+func (fs *FS) copyObject(ctx context.Context, src, dst string, e index.Entry, meta store.Metadata, cond store.Precondition) (store.Info, error) {
+	if e.Size <= store.MaxCopySize && (!cond.Set() || fs.opts.Capabilities.CopyIf) {
+		info, err := fs.store.Copy(ctx, src, dst, store.CopyOptions{SourceIf: e.ETag, Meta: meta, ContentType: contentType(e), If: cond})
+		info.Size = e.Size
+		return info, err
+	}
+	if meta == nil {
+		var err error
+		if meta, err = fs.encode(e); err != nil {
+			return store.Info{}, err
+		}
+	}
+	opts := store.PutOptions{Meta: meta, ContentType: contentType(e), If: cond}
+	if e.Size == 0 {
+		return fs.store.Put(ctx, dst, store.Body{}, opts)
+	}
+	id, err := fs.store.CreateUpload(ctx, dst, opts)
+	if err != nil {
+		return store.Info{}, err
+	}
+	fs.state.noteUpload(dst, id)
+	info, err := fs.copyParts(ctx, src, dst, e, id, opts)
+	if err != nil {
+		err = errors.Join(err, fs.store.Abort(context.WithoutCancel(ctx), dst, id))
+	}
+	fs.state.forgetUpload(id)
+	return info, err
+}
+
+// copyParts copies an object in parts of copyRun bytes.
+func (fs *FS) copyParts(ctx context.Context, src, dst string, e index.Entry, id store.UploadID, opts store.PutOptions) (store.Info, error) {
+	count := int((e.Size + copyRun - 1) / copyRun)
+	parts := make([]store.Part, count)
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadParallel)
+	for i := range count {
+		group.Go(func() (err error) {
+			off := int64(i) * copyRun
+			parts[i], err = fs.store.CopyPart(gctx, dst, id, i+1, src, e.ETag, off, min(copyRun, e.Size-off))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return store.Info{}, err
+	}
+	return fs.store.Complete(ctx, dst, id, slices.Clone(parts), opts)
+}

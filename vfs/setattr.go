@@ -1,0 +1,257 @@
+package vfs
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+// Attribute changes that come before a file's commit go with it. Later ones
+// become one copy of the object onto itself, attrDelay after the first, so
+// that the chmod, chown and utimes of one program are one request.
+const attrDelay = 100 * time.Millisecond
+
+// SetAttr implements Lookups.
+func (fs *FS) SetAttr(ctx context.Context, c Caller, id NodeID, h *Handle, set SetAttr) (Known, error) {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return Known{}, &Error{Op: "setattr", Kind: Stale}
+	}
+	if fs.opts.ReadOnly {
+		return Known{}, &Error{Op: "setattr", Path: fs.pathOf(n), Kind: ReadOnly}
+	}
+	if set.Size != nil {
+		if err := fs.setSize(ctx, n, h, *set.Size); err != nil {
+			return Known{}, err
+		}
+	}
+	if set.Mode != nil || set.UID != nil || set.GID != nil || set.Mtime != nil {
+		if err := fs.changeAttr(ctx, n, func(f *file, a *index.Attr) error { return set.apply(f, a) }); err != nil {
+			return Known{}, err
+		}
+	}
+	return fs.GetAttr(ctx, id, h)
+}
+
+func (set SetAttr) apply(f *file, a *index.Attr) error {
+	if set.Mode != nil {
+		a.Mode, a.HasMode = *set.Mode&0o7777, true
+	}
+	if set.UID != nil {
+		a.UID, a.HasUID = *set.UID, true
+	}
+	if set.GID != nil {
+		a.GID, a.HasGID = *set.GID, true
+	}
+	if set.Mtime != nil {
+		f.entry.Mtime = *set.Mtime
+	}
+	return nil
+}
+
+// changeAttr changes attributes of n; they are sent with the next commit or
+// on their own in a while.
+func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *index.Attr) error) error {
+	e, err := fs.entryOf(ctx, n)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	f := fs.fileLocked(n, e)
+	err = fs.changeAttrLocked(f, func(a *index.Attr) error { return change(f, a) })
+	if n == fs.nodes.root {
+		f.attrSaved = f.attrGen // there is no object to hold them
+	}
+	n.mu.Unlock()
+	if path, ok := fs.nodes.path(n); ok && err == nil && !f.dirty() {
+		fs.idx.Put(path, fs.entryNow(f), fs.now())
+	}
+	fs.tickAttr()
+	fs.settle(n)
+	return err
+}
+
+func (fs *FS) entryNow(f *file) index.Entry {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.entry
+}
+
+// entryOf returns what is known of n, asking S3 if needed.
+func (fs *FS) entryOf(ctx context.Context, n *node) (index.Entry, error) {
+	if f := n.fileState(); f != nil {
+		return fs.entryNow(f), nil
+	}
+	path, ok := fs.nodes.path(n)
+	switch {
+	case n == fs.nodes.root:
+		return index.Entry{Type: TypeDir, Attr: &index.Attr{}}, nil
+	case !ok:
+		return index.Entry{}, &Error{Op: "setattr", Kind: Stale}
+	}
+	ans, err := fs.idx.Stat(ctx, path)
+	return ans.Entry, fs.fault("setattr", path, err)
+}
+
+// setSize truncates or extends a file. With an open handle the change is
+// committed when that is closed, without one at once.
+func (fs *FS) setSize(ctx context.Context, n *node, h *Handle, size int64) error {
+	path := fs.pathOf(n)
+	if size < 0 || size > maxSize {
+		return &Error{Op: "truncate", Path: path, Kind: FileTooLarge}
+	}
+	if h != nil {
+		return fs.truncate(ctx, h, size)
+	}
+	flags := syscall.O_WRONLY
+	if size == 0 {
+		flags |= syscall.O_TRUNC
+	}
+	h, err := fs.Open(ctx, n.id, flags)
+	if err != nil {
+		return err
+	}
+	defer fs.Release(h)
+	if size > 0 {
+		if err := fs.truncate(ctx, h, size); err != nil {
+			return err
+		}
+	}
+	return fs.Flush(ctx, h)
+}
+
+func (fs *FS) truncate(ctx context.Context, h *Handle, size int64) error {
+	if !h.writable {
+		return &Error{Op: "truncate", Path: fs.pathOf(h.node), Kind: Invalid}
+	}
+	err := fs.change(h.f, h, func(c *content) (uint64, error) { return c.truncate(ctx, size) })
+	return fs.fault("truncate", fs.pathOf(h.node), err)
+}
+
+// attrLoop sends attribute changes when they are due.
+func (fs *FS) attrLoop() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-fs.bg.Done():
+			return
+		case <-fs.attrTick:
+		case <-timer.C:
+		}
+		timer.Reset(fs.sendDueAttrs())
+	}
+}
+
+func (fs *FS) tickAttr() {
+	select {
+	case fs.attrTick <- struct{}{}:
+	default:
+	}
+}
+
+// sendDueAttrs starts to send what is due and returns when the next will be.
+func (fs *FS) sendDueAttrs() time.Duration {
+	now, next := fs.now(), time.Hour
+	for _, n := range fs.localNodes() {
+		n.mu.Lock()
+		f := n.file
+		due := f != nil && f.attrDirtyLocked() && !f.dirtyLocked() && !f.sending
+		if due {
+			if wait := f.attrDue.Sub(now); wait > 0 {
+				next, due = min(next, wait), false
+			} else {
+				f.sending = true
+			}
+		}
+		n.mu.Unlock()
+		if due {
+			fs.start(func(ctx context.Context) { fs.sendAttrSoon(ctx, n, f) })
+		}
+	}
+	return next
+}
+
+// sendAttrSoon sends the attributes of n in the background; a failure is
+// tried again in a while.
+func (fs *FS) sendAttrSoon(ctx context.Context, n *node, f *file) {
+	err := fs.flushAttr(ctx, n)
+	n.mu.Lock()
+	f.sending = false
+	if err != nil {
+		f.attrDue = fs.now().Add(removeRetry)
+	}
+	n.mu.Unlock()
+	if err != nil && ctx.Err() == nil {
+		fs.noteError(err)
+	}
+	fs.tickAttr()
+}
+
+// flushAttr returns when all attributes of n are in S3.
+func (fs *FS) flushAttr(ctx context.Context, n *node) error {
+	path, ok := fs.nodes.path(n)
+	if f := n.fileState(); f == nil || !ok {
+		return nil
+	}
+	unlock, err := fs.locks.lock(ctx, path)
+	if err != nil {
+		return fs.fault("setattr", path, err)
+	}
+	defer unlock()
+	n.mu.Lock()
+	f := n.file
+	if f == nil || !f.attrDirtyLocked() || f.dirtyLocked() || f.superseded {
+		n.mu.Unlock()
+		return nil // nothing to do, or the commit will take them along
+	}
+	e, gen := f.entry, f.attrGen
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(e.Size))
+	defer cancel()
+	info, err := fs.sendAttr(ctx, path, e)
+	if store.IsKind(err, store.NotExist) || store.IsKind(err, store.PreconditionFailed) {
+		fs.idx.Forget(path)
+		err, info.ETag = nil, e.ETag // somebody else replaced or removed it: theirs stands
+	}
+	if err != nil {
+		return fs.fault("setattr", path, err)
+	}
+	n.mu.Lock()
+	f.attrSaved = gen
+	if e.ETag != "" && f.entry.ETag == e.ETag {
+		if n.pageETag == e.ETag {
+			n.pageETag = info.ETag
+		}
+		f.entry.ETag, f.entry.Modified = info.ETag, info.Modified
+		if f.content != nil {
+			f.content.moved(path, info.ETag)
+		}
+	}
+	local := f.localLocked()
+	e = f.entry
+	n.mu.Unlock()
+	fs.markLocal(n, local)
+	fs.idx.Put(path, e, fs.now())
+	fs.settle(n)
+	return nil
+}
+
+// sendAttr stores attributes with the object: a marker is written anew, any
+// other object is copied onto itself.
+func (fs *FS) sendAttr(ctx context.Context, path string, e index.Entry) (store.Info, error) {
+	meta, err := fs.encode(e)
+	if err != nil {
+		return store.Info{}, err
+	}
+	if err := fs.announce(ctx); err != nil {
+		return store.Info{}, err
+	}
+	if e.Type == TypeDir {
+		return fs.store.Put(ctx, path+"/", store.Body{}, store.PutOptions{Meta: meta, ContentType: contentType(e)})
+	}
+	return fs.copyObject(ctx, path, path, e, meta, store.Precondition{})
+}
