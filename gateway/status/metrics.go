@@ -1,0 +1,95 @@
+package status
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector turns a Report into Prometheus metrics each time it is scraped.
+type collector struct{ source Source }
+
+var _ prometheus.Collector = collector{}
+
+// Names follow the Prometheus conventions: base units, _total for counters.
+var (
+	requestsDesc = prometheus.NewDesc("causeway_s3_requests_total", "S3 requests by kind.", []string{"kind"}, nil)
+	errorsDesc   = prometheus.NewDesc("causeway_s3_request_errors_total", "S3 requests that failed, by kind.", []string{"kind"}, nil)
+	inFlightDesc = prometheus.NewDesc("causeway_s3_requests_in_flight", "S3 requests that wait for an answer, by kind.", []string{"kind"}, nil)
+	latencyDesc  = prometheus.NewDesc("causeway_s3_request_seconds", "Latency of S3 requests by kind.", []string{"kind"}, nil)
+	sentDesc     = prometheus.NewDesc("causeway_s3_sent_bytes_total", "Bytes of bodies sent to S3, by kind.", []string{"kind"}, nil)
+	receivedDesc = prometheus.NewDesc("causeway_s3_received_bytes_total", "Bytes of bodies received from S3, by kind.", []string{"kind"}, nil)
+	infoDesc     = prometheus.NewDesc("causeway_info", "What is served; always 1.", []string{"version", "bucket", "mountpoint"}, nil)
+)
+
+// plain are the metrics without labels of their own.
+var plain = []plainMetric{
+	gauge("causeway_uptime_seconds", "Time since the start.", func(r Report) float64 { return r.UptimeSecs }),
+	gauge("causeway_draining", "1 while the gateway is on its way out.", func(r Report) float64 { return oneIf(r.State == Draining) }),
+	gauge("causeway_resident_bytes", "Resident memory.", func(r Report) float64 { return float64(r.Memory.Resident) }),
+	gauge("causeway_nodes", "Files and directories known to the kernel, open or uncommitted.", func(r Report) float64 { return float64(r.Files.Nodes) }),
+	gauge("causeway_open_handles", "Open files and directories.", func(r Report) float64 { return float64(r.Files.OpenHandles) }),
+	gauge("causeway_staged_files", "Temporary names that wait to be renamed.", func(r Report) float64 { return float64(r.Files.StagedFiles) }),
+	gauge("causeway_staged_bytes", "Bytes of files that are not committed.", func(r Report) float64 { return float64(r.Files.StagedBytes) }),
+	gauge("causeway_dirty_files", "Files written and not committed.", func(r Report) float64 { return float64(r.Files.DirtyFiles) }),
+	gauge("causeway_commits_in_flight", "Commits in flight.", func(r Report) float64 { return float64(r.Files.Committing) }),
+	counter("causeway_commits_total", "Commits that succeeded.", func(r Report) float64 { return float64(r.Files.Commits) }),
+	counter("causeway_commit_errors_total", "Commits that failed.", func(r Report) float64 { return float64(r.Files.CommitErrors) }),
+	gauge("causeway_pending_removals", "Acknowledged removals that are not in S3 yet.", func(r Report) float64 { return float64(r.Files.PendingUnlink) }),
+	gauge("causeway_pending_attributes", "Attribute changes that are not in S3 yet.", func(r Report) float64 { return float64(r.Files.PendingAttr) }),
+	gauge("causeway_kept_versions", "Versions that could not be committed and wait for causeway recover.", func(r Report) float64 { return float64(r.Files.KeptVersions) }),
+	gauge("causeway_cache_bytes", "File data in the cache on disk.", func(r Report) float64 { return float64(r.Files.CacheBytes) }),
+	gauge("causeway_index_entries", "Names held in memory.", func(r Report) float64 { return float64(r.Files.IndexEntries) }),
+	gauge("causeway_hidden_keys", "Keys seen that cannot be shown as a path.", func(r Report) float64 { return float64(r.Files.HiddenKeys) }),
+}
+
+// plainMetric is one figure of a Report.
+type plainMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(Report) float64
+}
+
+func gauge(name, help string, value func(Report) float64) plainMetric {
+	return plainMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value}
+}
+
+func counter(name, help string, value func(Report) float64) plainMetric {
+	return plainMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, value}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{requestsDesc, errorsDesc, inFlightDesc, latencyDesc, sentDesc, receivedDesc, infoDesc} {
+		out <- d
+	}
+	for _, m := range plain {
+		out <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	r := c.source()
+	out <- prometheus.MustNewConstMetric(infoDesc, prometheus.GaugeValue, 1, r.Version, r.Bucket, r.Mountpoint)
+	for _, m := range plain {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(r))
+	}
+	for _, q := range r.Requests {
+		total := func(d *prometheus.Desc, n int64) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), q.Kind)
+		}
+		total(requestsDesc, q.Count)
+		total(errorsDesc, q.Errors)
+		total(sentDesc, q.BytesSent)
+		total(receivedDesc, q.BytesReceived)
+		out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(q.InFlight), q.Kind)
+		out <- prometheus.MustNewConstSummary(latencyDesc, uint64(q.Count), q.TotalSeconds,
+			map[float64]float64{0.5: q.P50Ms / 1000, 0.99: q.P99Ms / 1000}, q.Kind)
+	}
+}

@@ -1,0 +1,82 @@
+// Package status tells what a running gateway is doing: to `causeway status`
+// through a control socket, and to browsers and Prometheus through an address.
+//
+// # What is served
+//
+//	/status      the Report as JSON
+//	/-/metrics   the same figures for Prometheus
+//	/-/health    200 while requests are served, 503 while draining
+//
+// Nothing here changes anything, and nothing asks S3: a Report is made from
+// counters in memory, so it can be asked for as often as anybody likes.
+//
+// # How a gateway is found
+//
+// A gateway listens on a unix socket in its state directory and leaves an
+// Entry, a small JSON file, in the runtime directory of its user. A client
+// reads the entries, asks each socket, and takes an entry whose socket refuses
+// for one that a killed gateway left behind: it is removed. So a crash needs
+// no clean-up, and the registry never claims more than what answers.
+package status
+
+import (
+	"time"
+
+	"github.com/causewayfs/causeway/vfs"
+)
+
+// State is what a gateway is about.
+type State string
+
+// The states.
+const (
+	Serving  State = "serving"
+	Draining State = "draining" // finishing what was acknowledged, on the way out
+)
+
+// Report is the state of one gateway at one moment. Its JSON is a contract:
+// fields are added, and neither renamed nor removed.
+type Report struct {
+	Version    string    `json:"version"`
+	State      State     `json:"state"`
+	PID        int       `json:"pid"`
+	Started    time.Time `json:"started"`
+	UptimeSecs float64   `json:"uptime_seconds"`
+
+	Mountpoint   string   `json:"mountpoint,omitempty"` // empty without a mount
+	Bucket       string   `json:"bucket"`               // s3://BUCKET[/PREFIX]
+	Endpoint     string   `json:"endpoint,omitempty"`   // empty for Amazon S3
+	Region       string   `json:"region,omitempty"`
+	StateDir     string   `json:"state_dir"`
+	ReadOnly     bool     `json:"read_only"`
+	SingleWriter bool     `json:"single_writer"` // mounted in spite of Missing
+	Missing      []string `json:"missing"`       // capabilities that the endpoint lacks
+
+	Memory   Memory    `json:"memory"`
+	Files    vfs.Stats `json:"files"`
+	Requests []Request `json:"requests"` // by kind, those that occurred
+}
+
+// Memory is what the process uses, in bytes.
+type Memory struct {
+	Resident int64 `json:"resident"` // 0 where the system does not say
+	Heap     int64 `json:"heap"`     // live and not yet collected objects
+	Limit    int64 `json:"limit"`    // what it tries to stay below
+}
+
+// Request sums up the S3 requests of one kind since the start.
+type Request struct {
+	Kind          string  `json:"kind"` // as store.Op
+	Count         int64   `json:"count"`
+	Errors        int64   `json:"errors"`
+	InFlight      int64   `json:"in_flight"`
+	P50Ms         float64 `json:"p50_ms"`
+	P99Ms         float64 `json:"p99_ms"`
+	TotalSeconds  float64 `json:"total_seconds"` // latency of all of them together
+	BytesSent     int64   `json:"bytes_sent"`
+	BytesReceived int64   `json:"bytes_received"`
+}
+
+// Source makes a Report of the present moment. It is called concurrently and
+// must not wait for S3.
+type Source func() Report

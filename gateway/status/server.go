@@ -1,0 +1,122 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// SocketName is the control socket's name in a state directory.
+const SocketName = "control.sock"
+
+// maxSocketPath is what fits into a sockaddr_un on every system, with its
+// final NUL.
+const maxSocketPath = 103
+
+// Handler serves the paths that the package comment lists.
+func Handler(source Source) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		// The client is gone if this fails.
+		_ = e.Encode(source())
+	})
+	mux.HandleFunc("GET /-/health", func(w http.ResponseWriter, _ *http.Request) {
+		r := source()
+		if r.State != Serving {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintln(w, r.State)
+	})
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector{source})
+	mux.Handle("GET /-/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// Server serves a Source on any number of listeners until Close.
+type Server struct {
+	http    *http.Server
+	serving sync.WaitGroup
+}
+
+// NewServer returns a Server that listens nowhere yet.
+func NewServer(source Source) *Server {
+	return &Server{http: &http.Server{
+		Handler:           Handler(source),
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      time.Minute,
+	}}
+}
+
+// ListenTCP serves on addr and returns the address, with its port filled in if
+// addr has port 0.
+func (s *Server) ListenTCP(addr string) (net.Addr, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("serve status on %s: %w", addr, err)
+	}
+	s.serve(l)
+	return l.Addr(), nil
+}
+
+// ListenUnix serves on a socket at path, which only this user may connect to.
+// A socket that a killed gateway left there is replaced: the caller owns the
+// directory.
+func (s *Server) ListenUnix(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("replace the control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("listen on the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return fmt.Errorf("protect the control socket: %w", err)
+	}
+	s.serve(l)
+	return nil
+}
+
+func (s *Server) serve(l net.Listener) {
+	s.serving.Go(func() {
+		// It returns when Close has closed l, and has nothing to report then.
+		_ = s.http.Serve(l)
+	})
+}
+
+// Close stops serving. Answers under way have until ctx ends.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	s.serving.Wait()
+	return err
+}
+
+// SocketPath returns where the gateway with stateDir listens: in stateDir, or
+// in runtimeDir under a name made from it where the first is too long for a
+// socket's address.
+func SocketPath(stateDir, runtimeDir string) string {
+	path := filepath.Join(stateDir, SocketName)
+	if len(path) <= maxSocketPath {
+		return path
+	}
+	return filepath.Join(runtimeDir, entryName(stateDir)+".sock")
+}
