@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/causewayfs/causeway/gateway/status"
+)
+
+// report is the status.Source of the gateway.
+func (g *gateway) report() status.Report {
+	r := status.Report{
+		Version:      versionString(),
+		State:        status.Serving,
+		PID:          os.Getpid(),
+		Started:      g.started.UTC().Truncate(time.Second),
+		UptimeSecs:   time.Since(g.started).Seconds(),
+		Mountpoint:   g.mountpoint,
+		Bucket:       g.target.String(),
+		Endpoint:     g.settings.endpoint,
+		Region:       g.settings.region,
+		StateDir:     g.stateDir,
+		ReadOnly:     g.settings.readOnly,
+		SingleWriter: g.settings.singleWriter,
+		Missing:      append([]string{}, g.stack.caps.Missing()...),
+		Memory:       memoryUse(int64(g.settings.memory)),
+		Files:        g.fs.Stats(),
+		Requests:     g.stack.requests(),
+	}
+	if g.drains.Load() {
+		r.State = status.Draining
+	}
+	return r
+}
+
+// memoryUse returns what this process uses.
+func memoryUse(limit int64) status.Memory {
+	m := status.Memory{Limit: limit}
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() == metrics.KindUint64 {
+		m.Heap = int64(sample[0].Value.Uint64())
+	}
+	// The second field is the resident set in pages; there is no such file
+	// but on Linux.
+	if data, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if fields := strings.Fields(string(data)); len(fields) > 1 {
+			if pages, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+				m.Resident = pages * int64(os.Getpagesize())
+			}
+		}
+	}
+	return m
+}
