@@ -48,8 +48,9 @@ import (
 type ETag string
 
 // Metadata is the user metadata of an object (the x-amz-meta-* headers), keys
-// in lower case and without that prefix. Keys and values together are limited
-// to 2 KiB by S3 (AWS "Working with object metadata"); more is [Invalid].
+// in lower case and without that prefix, values any UTF-8 text but the empty
+// one. A caller may use [MaxMetadata] bytes; what [CheckMetadata] refuses is
+// [Invalid].
 type Metadata map[string]string
 
 // Info describes one version of an object. It always comes from one response,
@@ -58,7 +59,9 @@ type Info struct {
 	Key      string
 	Size     int64 // bytes of the whole object, also after a ranged Get
 	ETag     ETag
-	Modified time.Time // of the server's clock; resolution may be 1 s
+	// Modified is of the server's clock, and its resolution may be 1 s. It is
+	// zero in results of Put and Complete, where S3 does not report it.
+	Modified time.Time
 
 	// Meta is nil in a List result, where S3 does not report it, and not nil
 	// in results of Head and Get. Results of Put, Copy and Complete carry
@@ -134,7 +137,7 @@ type CopyOptions struct {
 type ListOptions struct {
 	Prefix    string
 	Delimiter string // "/" or empty: group keys that go on behind it
-	After     string // only keys behind this one (start-after)
+	After     string // only keys behind this one (start-after); not with Delimiter
 	Token     string // goes on where the Page with this Next ended
 	Max       int    // at most this many keys and prefixes; 0 means the server's 1000
 }

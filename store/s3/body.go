@@ -24,6 +24,9 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
 	}
+	if err := b.ctx.Err(); err != nil {
+		return 0, b.broken(err) // even if the bytes are here already
+	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
@@ -113,12 +112,9 @@ func (s *Store) setOptions(o *sdk.Options, cfg Config, where endpoint) {
 	if o.BaseEndpoint != nil {
 		at, err := parseEndpoint(*o.BaseEndpoint)
 		o.UsePathStyle = err == nil && at.bare
-		if err == nil && at.loopback {
-			// The bytes do not leave the machine, so a hash of them in the
-			// signature protects from nothing.
-			o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
-		}
+		s.integrity = at.integrity()
 	}
+	s.integrity.set(o)
 	o.UsePathStyle = o.UsePathStyle || cfg.PathStyle
 	o.Retryer = aws.NopRetryer{}
 	o.RetryMaxAttempts = 1
@@ -136,6 +132,7 @@ type endpoint struct {
 	socket   string // path of a unix socket, or empty
 	bare     bool   // the host has no name that a bucket could be put before
 	loopback bool
+	amazon   bool
 }
 
 func parseEndpoint(text string) (endpoint, error) {
@@ -161,6 +158,7 @@ func parseEndpoint(text string) (endpoint, error) {
 		url:      strings.TrimSuffix(text, "/"),
 		bare:     ip != nil || !strings.Contains(host, "."),
 		loopback: ip != nil && ip.IsLoopback() || host == "localhost",
+		amazon:   strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn"),
 	}, nil
 }
 

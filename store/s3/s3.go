@@ -7,7 +7,8 @@
 // without one; a Head that is refused without a reason (HEAD answers have no
 // body) is sent again as a GET of one byte to learn it; a DeleteMany with keys
 // that XML cannot hold deletes those one by one; ListUploads reads all pages.
-// Nothing is repeated here: that is package retry's business.
+// Nothing is repeated here: that is package retry's business. Every body is
+// protected so that half of one is not stored; see integrity.go.
 //
 // Keys are relative to the prefix, in arguments and results. Metadata values
 // that a header cannot carry are encoded as RFC 2047 says, which is also how
@@ -38,6 +39,7 @@ type Store struct {
 	creds     *chain
 	bucket    string
 	prefix    string
+	integrity integrity
 	closeIdle func()
 }
 

@@ -35,9 +35,13 @@ func (s *Store) UploadPart(ctx context.Context, key string, id store.UploadID, n
 		return store.Part{}, err
 	}
 	src := newSource(body)
+	crc, err := s.checksum(src)
+	if err != nil {
+		return store.Part{}, &store.Error{Op: store.OpUploadPart, Key: key, Kind: store.Other, Err: err}
+	}
 	out, err := s.client.UploadPart(ctx, &sdk.UploadPartInput{
 		Bucket: &s.bucket, Key: full, UploadId: aws.String(string(id)), PartNumber: aws.Int32(int32(number)), //nolint:gosec // part checks it
-		Body: src.reader(), ContentLength: aws.Int64(body.Size),
+		Body: src.reader(), ContentLength: aws.Int64(body.Size), ChecksumCRC32: crc,
 	})
 	if err != nil {
 		return store.Part{}, s.failSending(ctx, store.OpUploadPart, key, src, err)
@@ -121,22 +125,39 @@ func (s *Store) Abort(ctx context.Context, key string, id store.UploadID) error 
 	return err
 }
 
-// ListUploads implements [store.UploadLister].
+// ListUploads implements [store.UploadLister]. MinIO takes the prefix for a
+// whole key, so when nothing is found the whole bucket is looked through; not
+// being allowed to is no error then.
 func (s *Store) ListUploads(ctx context.Context, prefix string) ([]store.Upload, error) {
-	in := &sdk.ListMultipartUploadsInput{
-		Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix), EncodingType: types.EncodingTypeUrl,
+	full := s.prefix + prefix
+	found, err := s.listUploads(ctx, full, full)
+	if err != nil || len(found) > 0 || full == "" {
+		return found, err
 	}
+	found, err = s.listUploads(ctx, "", full)
+	if store.IsKind(err, store.Denied) {
+		return nil, nil
+	}
+	return found, err
+}
+
+// listUploads asks for the uploads below ask and returns those below full.
+func (s *Store) listUploads(ctx context.Context, ask, full string) ([]store.Upload, error) {
+	in := &sdk.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: optional(ask), EncodingType: types.EncodingTypeUrl}
 	var all []store.Upload
 	for {
 		out, err := s.client.ListMultipartUploads(ctx, in)
 		if err != nil {
-			return nil, s.fail(ctx, store.OpListUploads, prefix, err)
+			return nil, s.fail(ctx, store.OpListUploads, strings.TrimPrefix(ask, s.prefix), err)
 		}
 		decode := decoder(out.EncodingType)
 		for _, u := range out.Uploads {
 			key, err := decode(u.Key)
 			if err != nil {
-				return nil, &store.Error{Op: store.OpListUploads, Key: prefix, Kind: store.Other, Err: err}
+				return nil, &store.Error{Op: store.OpListUploads, Kind: store.Other, Err: err}
+			}
+			if !strings.HasPrefix(key, full) {
+				continue
 			}
 			all = append(all, store.Upload{
 				Key: strings.TrimPrefix(key, s.prefix), ID: store.UploadID(aws.ToString(u.UploadId)), Started: aws.ToTime(u.Initiated),
@@ -144,7 +165,7 @@ func (s *Store) ListUploads(ctx context.Context, prefix string) ([]store.Upload,
 		}
 		next, err := decode(out.NextKeyMarker)
 		if err != nil {
-			return nil, &store.Error{Op: store.OpListUploads, Key: prefix, Kind: store.Other, Err: err}
+			return nil, &store.Error{Op: store.OpListUploads, Kind: store.Other, Err: err}
 		}
 		if !aws.ToBool(out.IsTruncated) || next == "" {
 			return all, nil

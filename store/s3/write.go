@@ -25,8 +25,12 @@ func (s *Store) Put(ctx context.Context, key string, body store.Body, opts store
 	}
 	ifNoneMatch, ifMatch := conditions(opts.If)
 	src := newSource(body)
+	crc, err := s.checksum(src)
+	if err != nil {
+		return store.Info{}, &store.Error{Op: store.OpPut, Key: key, Kind: store.Other, Err: err}
+	}
 	out, err := s.client.PutObject(ctx, &sdk.PutObjectInput{
-		Bucket: &s.bucket, Key: full, Body: src.reader(), ContentLength: aws.Int64(body.Size),
+		Bucket: &s.bucket, Key: full, Body: src.reader(), ContentLength: aws.Int64(body.Size), ChecksumCRC32: crc,
 		Metadata: meta, ContentType: optional(opts.ContentType),
 		IfNoneMatch: ifNoneMatch, IfMatch: ifMatch,
 	})

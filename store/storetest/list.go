@@ -148,6 +148,12 @@ func listPages(s *suite) {
 	} {
 		for limit := 1; limit <= 5; limit++ {
 			got := s.pages(store.ListOptions{Delimiter: tc.delimiter, Max: limit})
+			if s.known.PagesOfOneEnd && limit == 1 && tc.delimiter != "" {
+				if slices.Equal(got, tc.want) {
+					s.Error("pages of one are whole on a server that ends them early")
+				}
+				continue
+			}
 			if !slices.Equal(got, tc.want) {
 				s.Errorf("delimiter %q, pages of %d:\n got %q\nwant %q", tc.delimiter, limit, got, tc.want)
 			}

@@ -23,22 +23,21 @@ import (
 type Differences struct {
 	// DeleteIfIgnored: DELETE removes the object whatever its version.
 	DeleteIfIgnored bool
+	// AbsentDeleteIfSucceeds: DELETE of a version of an absent key is success.
+	AbsentDeleteIfSucceeds bool
 	// CopyIfIgnored: Copy replaces the destination whatever its version.
 	CopyIfIgnored bool
 	// FileOrDirectory: the keys "a" and "a/b" exclude each other.
 	FileOrDirectory bool
-	// DirectoryIsKey: while a key "d/x" exists, a Head of "d/" finds an object.
-	DirectoryIsKey bool
-	// NoControlKeys: keys with control characters are refused.
-	NoControlKeys bool
 	// NoEmptySegments: keys with an empty segment, like "a//b", are refused.
 	NoEmptySegments bool
 	// FoldsSegments: the keys "a//b" and "a/b" are the same.
 	FoldsSegments bool
-	// UploadsNotListed: ListUploads finds uploads only by their whole key.
-	UploadsNotListed bool
-	// AbsentMatchIsFailed: a Match on an absent key is PreconditionFailed.
-	AbsentMatchIsFailed bool
+	// ListGarblesControls: List shows U+FFFD in place of the characters that
+	// XML cannot hold.
+	ListGarblesControls bool
+	// PagesOfOneEnd: a List with a delimiter and Max 1 may end too early.
+	PagesOfOneEnd bool
 }
 
 // A testCase is one property of the contract.

@@ -170,17 +170,6 @@ func uploadListed(s *suite) {
 		}
 		return got
 	}
-	if s.known.UploadsNotListed {
-		if got := list(""); len(got) != 0 {
-			s.Errorf("listed %v by a server that does not", got)
-		}
-		for key, id := range want {
-			if got := list(key); got[key] != id {
-				s.Errorf("uploads of %q: %v, want %s", key, got, id)
-			}
-		}
-		return
-	}
 	if got := list(""); !maps.Equal(got, want) {
 		s.Errorf("all: got %v, want %v", got, want)
 	}

@@ -7,14 +7,18 @@ func Known(kind Kind) storetest.Differences {
 	switch kind {
 	case Versity:
 		return storetest.Differences{
-			FileOrDirectory: true,
-			FoldsSegments:   true,
+			AbsentDeleteIfSucceeds: true,
+			CopyIfIgnored:          true,
+			FileOrDirectory:        true,
+			FoldsSegments:          true,
+			ListGarblesControls:    true,
 		}
 	case MinIO:
 		return storetest.Differences{
 			DeleteIfIgnored: true,
-			FileOrDirectory: true,
+			CopyIfIgnored:   true,
 			NoEmptySegments: true,
+			PagesOfOneEnd:   true,
 		}
 	}
 	return storetest.Differences{}
