@@ -22,6 +22,7 @@ var clients = map[string]func(dir string) error{
 	"watch":           watch,
 	"no zeros":        noZeros,
 	"stat all":        statAll,
+	"read new":        func(dir string) error { return expect(filepath.Join(dir, "f"), []byte("new")) },
 	"mkdir":           func(dir string) error { return os.Mkdir(filepath.Join(dir, "d"), 0o755) },
 	"hold":            hold,
 	"serve":           serve,
@@ -316,9 +317,7 @@ func serveAsNobody(dir string) error {
 func serve(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	f := newFakeFS()
-	f.nodes[1].Mode, f.nodes[1].UID = 0o755, uint32(os.Getuid())
-	s, err := Mount(ctx, Config{Ops: f, MountPoint: dir})
+	s, err := Mount(ctx, Config{Ops: newFakeFS(), MountPoint: dir})
 	if err != nil {
 		return err
 	}

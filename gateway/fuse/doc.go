@@ -1,2 +1,63 @@
-// Package fuse mounts vfs.Operations with FUSE.
+// Package fuse mounts vfs.Operations with FUSE, on Linux and, through macFUSE,
+// on macOS. It translates requests and nothing else: what a file is, what is
+// current and when something is committed is decided in vfs.
+//
+// # Nodes
+//
+// It is built on go-fuse's raw API. The kernel's node numbers are vfs's
+// NodeIDs, passed through, so a node that the kernel knows costs nothing here;
+// the table that vfs needs anyway is the only one. go-fuse's node API keeps a
+// tree besides: with a million known nodes that are only a name and a size
+// (BenchmarkKnownNodes), its tree takes 457 bytes a node and 1.8 µs a lookup,
+// a table by number 194 bytes and 1.0 µs. Lookup, Create and the like count
+// one reference, and so does each entry that READDIRPLUS gives with
+// attributes; an entry that did not fit into the answer is given back at once.
+// FORGET gives back the others.
+//
+// # Handles
+//
+// An open file is a number in a sharded table. The kernel releases each once;
+// what it does not release because the mount is gone is released after the
+// last request is answered. Server.Wait returns after that.
+//
+// # What the kernel caches
+//
+// Names, attributes and that a name does not exist: as long as vfs says.
+// Expired ones are asked for again. Changes by others are passed on through
+// vfs.Invalidator (see notifier for why that never waits).
+//
+// Data: pages live across open and close if vfs.KeepCache says that they are of
+// the version opened, else the kernel drops them at open. They are also dropped
+// when the server is told that the node changed, and by the kernel itself when
+// it learns a size that is not the one it knows. They are not dropped because
+// the modification time differs: it does after every write of our own. All
+// handles of a node share the pages, so vfs must not read different versions
+// through two handles of one node.
+//
+// Writes go through to vfs at once; the kernel's writeback cache, which turns
+// appends into overwrites, is off. A file opened O_WRONLY|O_APPEND bypasses
+// the pages, for the kernel would fill in its appends where it believes the
+// end to be. Pages of shared mappings come with their offset, through any
+// writable handle of the file; see PageWriter.
+//
+// Targets of symbolic links are not cached: the number of a link that was
+// replaced may be the same.
+//
+// FUSE passthrough is not used. The kernel refuses to open a file in any other
+// mode while it is open with passthrough, and a file that is read directly from
+// its copy in the local cache cannot be switched back: a local writer would
+// either get EIO or not be seen by the readers.
+//
+// # Interrupts
+//
+// A request ends early only if its caller is being killed; see
+// requestContext. Everything else is bounded by vfs's deadlines.
+//
+// # Permissions
+//
+// The kernel checks modes and owners (default_permissions) if others than the
+// mounting user get in, or if that user is not root. Setuid and setgid bits are
+// taken off here when the kernel says so (HANDLE_KILLPRIV_V2); it saves the
+// kernel from asking for security.capability before each write, a third of the
+// time of a 4 KiB write.
 package fuse

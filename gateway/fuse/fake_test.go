@@ -3,6 +3,7 @@ package fuse
 import (
 	"context"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -71,7 +72,7 @@ func newFakeFS() *fakeFS {
 		keep:    true,
 	}
 	f.nodes[vfs.RootID] = &fakeNode{
-		Attr:     vfs.Attr{ID: vfs.RootID, Type: vfs.TypeDir, Mode: 0o755, Nlink: 2, Mtime: time.Unix(1, 0)},
+		Attr:     vfs.Attr{ID: vfs.RootID, Type: vfs.TypeDir, Mode: 0o755, UID: uint32(os.Getuid()), Nlink: 2, Mtime: time.Unix(1, 0)},
 		children: make(map[string]vfs.NodeID),
 	}
 	return f

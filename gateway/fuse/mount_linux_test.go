@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -142,7 +143,7 @@ func TestMountRemoteChange(t *testing.T) {
 	f.nodes[k.ID].data = []byte("new content!")
 	f.mu.Unlock()
 	s.InvalidateNode(k.ID)
-	s.notifier.drain()
+	s.notify.drain()
 	in.Write([]byte("go\n"))
 	step("new content! true")
 
@@ -150,7 +151,7 @@ func TestMountRemoteChange(t *testing.T) {
 	delete(f.nodes[1].children, "f")
 	f.mu.Unlock()
 	s.InvalidateEntry(vfs.RootID, "f")
-	s.notifier.drain()
+	s.notify.drain()
 	in.Write([]byte("go\n"))
 	step("new content! false")
 	in.Close()
@@ -179,6 +180,33 @@ func TestMountSizeChange(t *testing.T) {
 	run(t, "no zeros", s.MountPoint())
 }
 
+// TestMountStaleOpen: the kernel looks a name up again when opening what it
+// took it for fails with ESTALE.
+func TestMountStaleOpen(t *testing.T) {
+	f := newFakeFS()
+	f.ttl = time.Hour
+	k, _ := f.Mknod(t.Context(), vfs.Caller{}, vfs.RootID, "f", syscall.S_IFREG|0o644, 0)
+	s := mountTest(t, f)
+	run(t, "stat all", s.MountPoint())
+	f.mu.Lock()
+	renewed := *f.nodes[k.ID]
+	renewed.ID, renewed.data = 100, []byte("new")
+	f.nodes[100] = &renewed
+	f.nodes[1].children["f"] = 100
+	f.mu.Unlock()
+	var opens atomic.Int64
+	f.setHook(func(_ context.Context, op string) *vfs.Error {
+		if op == "open" && opens.Add(1) == 1 {
+			return fail(op, vfs.Stale)
+		}
+		return nil
+	})
+	run(t, "read new", s.MountPoint())
+	if n := opens.Load(); n != 2 {
+		t.Errorf("opened %d times, want 2", n)
+	}
+}
+
 func TestMountPrune(t *testing.T) {
 	f := newFakeFS()
 	f.ttl = time.Hour
@@ -191,7 +219,7 @@ func TestMountPrune(t *testing.T) {
 	}
 	run(t, "stat all", s.MountPoint())
 	s.Prune(ids)
-	s.notifier.drain()
+	s.notify.drain()
 	deadline := time.Now().Add(20 * time.Second)
 	for left := 1; left > 0; time.Sleep(time.Millisecond) {
 		left = 0

@@ -48,13 +48,11 @@ type Config struct {
 
 // Server is a mounted filesystem.
 type Server struct {
-	*notifier // InvalidateEntry, InvalidateNode, Prune
-
 	raw        *raw.Server
+	notify     *notifier
 	mountPoint string
 	log        *slog.Logger
 	done       chan struct{} // closed when the filesystem is unmounted and all requests are answered
-
 }
 
 var _ vfs.Invalidator = (*Server)(nil)
@@ -75,8 +73,8 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	namer, _ := cfg.Ops.(Namer)
 	s := &Server{
-		notifier:   newNotifier(rs, namer, cfg.Log),
 		raw:        rs,
+		notify:     newNotifier(rs, namer, cfg.Log),
 		mountPoint: dir,
 		log:        cfg.Log,
 		done:       make(chan struct{}),
@@ -118,9 +116,8 @@ func (c *Config) mountOptions() *raw.MountOptions {
 		MaxReadAhead:  readAhead,
 		MaxBackground: maxBackground,
 
-		// File capabilities are not kept; asking for them at each write is
-		// answered before it gets here.
-		IgnoreSecurityLabels: true,
+		IgnoreSecurityLabels: true, // file capabilities and ACLs are not kept
+		DisableSplice:        true, // results are bytes: splicing would only be tried
 		ExtraCapabilities:    extraCapabilities,
 		DisabledCapabilities: disabledCapabilities,
 
@@ -152,7 +149,7 @@ func (w debugWriter) Write(p []byte) (int, error) {
 func (s *Server) serve() {
 	defer close(s.done)
 	s.raw.Serve()
-	s.notifier.close()
+	s.notify.close()
 }
 
 // MountPoint returns the absolute path of the mount.
@@ -202,6 +199,17 @@ func (s *Server) Detach() error {
 	}
 	return nil
 }
+
+// InvalidateEntry implements vfs.Invalidator. It does not wait.
+func (s *Server) InvalidateEntry(parent vfs.NodeID, name string) {
+	s.notify.InvalidateEntry(parent, name)
+}
+
+// InvalidateNode implements vfs.Invalidator. It does not wait.
+func (s *Server) InvalidateNode(id vfs.NodeID) { s.notify.InvalidateNode(id) }
+
+// Prune implements vfs.Invalidator. It does not wait.
+func (s *Server) Prune(ids []vfs.NodeID) { s.notify.Prune(ids) }
 
 // unmount unmounts unless that has happened.
 func (s *Server) unmount(ctx context.Context, lazy bool) error {
