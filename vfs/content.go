@@ -185,11 +185,18 @@ func (c *content) readAt(ctx context.Context, p []byte, off, ahead int64) (int, 
 	return got, err
 }
 
-// ensure makes [lo, hi) valid.
+// ensure makes [lo, hi) valid, with several requests at a time.
 func (c *content) ensure(ctx context.Context, lo, hi int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ensureLocked(ctx, lo, min(hi, c.size), hi-lo)
+	for lo < min(hi, c.size) {
+		end := min(lo+sequentialBlock, hi, c.size)
+		if err := c.ensureLocked(ctx, lo, end, min(hi, c.size)-end); err != nil {
+			return err
+		}
+		lo = end
+	}
+	return nil
 }
 
 // writeAt writes p. It waits while a commit reads the file. With grow, off is

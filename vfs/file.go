@@ -245,7 +245,7 @@ func (fs *FS) remoteChange(path string) {
 	case replaced:
 		fs.supersede(n)
 	case !ok:
-		fs.nodes.detach(n)
+		fs.nodes.detachIdle(n)
 		fs.invalidator().InvalidateEntry(p.id, name)
 	default:
 		fs.invalidator().InvalidateNode(n.id)

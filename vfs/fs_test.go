@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -339,4 +340,13 @@ func TestRemoveTree(t *testing.T) {
 	if got := w.list(""); got != "" {
 		t.Errorf("left: %q", got)
 	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	p, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
 }

@@ -88,7 +88,7 @@ func (fs *FS) dropName(n *node) {
 	case open:
 		fs.supersede(n)
 	case !local:
-		fs.nodes.detach(n)
+		fs.nodes.detachIdle(n)
 	}
 }
 

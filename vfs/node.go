@@ -195,6 +195,18 @@ func (t *nodeTable) detach(n *node) {
 	t.detachLocked(n)
 }
 
+// detachIdle takes the name from n, of which S3 no longer knows, unless
+// something here refers to n. It reports whether it did.
+func (t *nodeTable) detachIdle(n *node) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.pins > 0 {
+		return false
+	}
+	t.detachLocked(n)
+	return true
+}
+
 // move gives n the name in newParent; a node that has it loses it.
 func (t *nodeTable) move(n, newParent *node, name string) {
 	t.mu.Lock()

@@ -67,7 +67,12 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 	fs.handles.Add(1)
 	n.mu.Unlock()
 
-	err := fs.prepare(ctx, h, path, flags)
+	var err error
+	if _, still := fs.nodes.path(n); named && !still {
+		err = &Error{Op: "open", Path: path, Kind: Stale} // lost its name before it was pinned
+	} else {
+		err = fs.prepare(ctx, h, path, flags)
+	}
 	if err != nil {
 		fs.Release(h)
 		return nil, fs.fault("open", path, err)
@@ -109,6 +114,9 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 	f, n := h.f, h.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if f.superseded {
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
 	if f.content != nil && (f.dirtyLocked() || f.handles > 1) {
 		// Others have it open, and see the same bytes.
 		if err := fs.writableLocked(f); err != nil {

@@ -1,0 +1,93 @@
+// Package vfs is the filesystem: names, handles, staging, commit and caches,
+// over an index of names and an object store. It knows no protocol. Front ends
+// translate FUSE or WebDAV into [Operations]; each operation has this one
+// implementation.
+//
+// # Terms
+//
+// A node is an inode: an identity that the kernel, an open handle or an
+// uncommitted change refers to. It has at most one name, and loses it when the
+// name is removed or given to something else, here or elsewhere. A file is the
+// state of a node that is open or has changes which are not in S3; a node
+// without one is a few words, and all else that is known of it is in the index.
+// A content is the bytes of a file, in a sparse local file: bytes that were
+// written or fetched are valid there, all others are those of the version that
+// the content was made from.
+//
+// # The write path
+//
+// A file that is opened for writing is staged: writes go to the local file and
+// to nothing else. close(2) and fsync(2) commit it, which is one PUT of the
+// object PREFIX/path up to 16 MiB, and otherwise a multipart upload whose parts
+// start while the file is still being written. Nothing shared is read, written
+// or locked for that, except the path's own lock in this process.
+//
+// What a commit demands depends on where the content came from:
+//
+//	new, or emptied by O_TRUNC     nothing: the last close wins
+//	made with O_EXCL               the version that O_EXCL made
+//	edited in place                the version that was opened
+//
+// When the demand fails, somebody else has replaced or removed the file: the
+// call is [Stale], the edited version is kept for `causeway recover`, and the
+// name shows what S3 has. When S3 fails, the call says so, the bytes are kept
+// in the same way, and a later fsync or close through the same handle tries
+// again.
+//
+// A commit covers all that was written before it began. Callers that ask while
+// one is under way share the next one, so that a descriptor that was duplicated
+// (and is flushed once for each copy) sends the file once, and many writers of
+// one file send it about once per round trip.
+//
+// Temporary names (Options.Staged) are not committed by close. Renaming such a
+// file to an ordinary name is its commit: one PUT to the final key. One that
+// nobody renames is uploaded under its own name after Options.StagedTTL.
+//
+// Removals are acknowledged at once and sent within 50 ms, up to 1000 with one
+// request; until then the index holds the name, so that no listing brings it
+// back. A PUT of a key whose removal still waits takes the removal over; a PUT
+// that demands absence waits for it. Attribute changes that come before a
+// commit go with it; later ones are one copy of the object onto itself, 100 ms
+// after the first.
+//
+// # What an open sees
+//
+// Open asks S3, with one conditional GET, whether the version at hand is still
+// the current one, and gets the first MiB of a newer one with the answer. So an
+// open sees every close that returned before it, on whichever gateway
+// (close-to-open). Handles of one node share one content, and so see each
+// other's writes at once. A node never shows two versions at the same time: if
+// S3 has another one while handles are open, these keep theirs, the node loses
+// its name, Open is [Stale], and the name gets a new node at the lookup with
+// which the kernel answers that. Bytes that a handle still needs from a version
+// that is gone are [Stale] too, never zeros.
+//
+// Names and attributes may be as old as the index says (Options.DirTTL).
+//
+// # Memory and disk
+//
+// Nodes that only the kernel holds are counted against Options.MaxNodes; above
+// that the kernel is asked to forget some. Whole files that were read or
+// written stay on local disk, up to Options.CacheSize, by path and ETag, also
+// over restarts. When the disk is full, the cache gives way before a write is
+// [NoSpace]. What is staged is never evicted.
+//
+// # Not POSIX
+//
+// Hard links do not exist. Access times are not kept. The rename of a directory
+// is a copy of every object below it. A directory is also removed when it was
+// empty at a listing not older than DirTTL and somebody else put a file there
+// since; nothing is lost then, since only its marker object goes and the file
+// still implies the directory.
+//
+// # Lock order
+//
+//	pathLocks (held over requests)
+//	flights (never held while waiting)
+//	node.mu
+//	nodeTable.mu, FS.mu, deleter.mu, diskCache.mu, content.mu
+//
+// Locks of the last line are leaves, except that content.mu may be held when
+// diskCache.mu is taken. Waiting for S3 happens with pathLocks only.
+// Invalidators are called with no lock of this list held but pathLocks.
+package vfs
