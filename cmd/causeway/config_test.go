@@ -32,7 +32,8 @@ func testApp(t *testing.T, env map[string]string) (a *app, stdout, stderr *bytes
 			}
 			return ""
 		},
-		uid: 1000,
+		uid:    1000,
+		report: &reporter{},
 	}, stdout, stderr
 }
 

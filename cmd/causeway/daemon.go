@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,47 +124,40 @@ func openLog(stateDir string) (*os.File, error) {
 	return f, nil
 }
 
-// reporter tells whoever started the process how that went. Exactly one of its
-// methods has an effect, once.
-type reporter struct {
-	out  io.Writer
-	pipe *os.File // nil in the foreground
-}
-
-// newReporter returns the reporter of this process: to the parent that
-// detached it, or to stdout.
-func (a *app) newReporter() *reporter {
-	fd, err := strconv.ParseUint(a.getenv(reportFDEnv), 10, 16)
-	if err != nil {
-		return &reporter{out: a.stdout}
-	}
-	return &reporter{out: a.stdout, pipe: os.NewFile(uintptr(fd), "report")}
-}
-
 // detached reports whether this process is the one in the background.
 func (a *app) detached() bool { return a.getenv(reportFDEnv) != "" }
 
-// ready prints the line that says so.
-func (r *reporter) ready(where string) error {
-	if r.pipe != nil {
-		_, err := fmt.Fprintf(r.pipe, "ready %s\n", where)
-		return errors.Join(err, r.close())
+// reporter tells the process that started this one how the start went: once,
+// since it listens for one line.
+type reporter struct {
+	pipe *os.File // nil in the foreground, and when all is said
+}
+
+// newReporter returns the reporter of this process.
+func newReporter(getenv func(string) string) *reporter {
+	fd, err := strconv.ParseUint(getenv(reportFDEnv), 10, 16)
+	if err != nil {
+		return &reporter{}
 	}
-	_, err := fmt.Fprintf(r.out, "ready %s\n", where)
+	return &reporter{pipe: os.NewFile(uintptr(fd), "report")}
+}
+
+// say passes line on. It does nothing in the foreground or the second time.
+func (r *reporter) say(line string) error {
+	if r.pipe == nil {
+		return nil
+	}
+	_, err := fmt.Fprintln(r.pipe, line)
+	err = errors.Join(err, r.pipe.Close())
+	r.pipe = nil
 	return err
 }
 
-// failed passes the message about err to the parent; without one, it is
-// printed as any other.
-func (r *reporter) failed(err error) {
-	if r.pipe != nil && err != nil {
-		fmt.Fprintln(r.pipe, message(err))
-		r.close()
+// ready tells stdout, and whoever detached this process, that where answers.
+func (a *app) ready(where string) error {
+	if a.detached() {
+		return a.report.say("ready " + where)
 	}
-}
-
-func (r *reporter) close() error {
-	p := r.pipe
-	r.pipe = nil
-	return p.Close()
+	_, err := fmt.Fprintf(a.stdout, "ready %s\n", where)
+	return err
 }

@@ -126,7 +126,7 @@ func (x *examination) checkBucket(ctx context.Context) (*stack, bool) {
 	case store.NoBucket:
 		x.d.ok("credentials", "are accepted")
 	}
-	x.d.fail(check, err.Error(), remedyFor(err))
+	x.d.fail(check, explain(err), remedyFor(err))
 	return nil, false
 }
 
@@ -137,10 +137,10 @@ func (x *examination) checkCapabilities(ctx context.Context, stack *stack) {
 	err := stack.probe(ctx)
 	switch {
 	case store.IsKind(err, store.Denied):
-		x.d.warn("writing", err.Error(), "For more than --read-only: "+storeRemedy(store.Denied))
+		x.d.warn("writing", explain(err), "For more than --read-only: "+storeRemedy(store.Denied))
 		return
 	case err != nil:
-		x.d.fail("writing", err.Error(), remedyFor(err))
+		x.d.fail("writing", explain(err), remedyFor(err))
 		return
 	}
 	if missing := stack.caps.Missing(); len(missing) > 0 {
@@ -148,7 +148,30 @@ func (x *examination) checkCapabilities(ctx context.Context, stack *stack) {
 		x.d.fail("conditional writes", "the endpoint does not enforce "+strings.Join(missing, ", "), refusal.remedy)
 		return
 	}
-	x.d.ok("conditional writes", "are enforced, also against concurrent writers")
+	text := "are enforced, also against concurrent writers"
+	if lacks := lacking(stack.caps); len(lacks) > 0 {
+		text += "; worked around: no " + strings.Join(lacks, ", no ")
+	}
+	x.d.ok("conditional writes", "%s", text)
+}
+
+// lacking names what the filesystem does without in another way.
+func lacking(c store.Capabilities) []string {
+	var names []string
+	for _, one := range []struct {
+		has  bool
+		name string
+	}{
+		{c.CompleteIf, "conditions on CompleteMultipartUpload"},
+		{c.DeleteIf, "If-Match on DeleteObject"},
+		{c.CopySourceIf, "If-Match on the source of CopyObject"},
+		{c.CopyIf, "conditions on the target of CopyObject"},
+	} {
+		if !one.has {
+			names = append(names, one.name)
+		}
+	}
+	return names
 }
 
 // checkKeys looks for keys that a filesystem cannot show.
@@ -157,7 +180,7 @@ func (x *examination) checkKeys(ctx context.Context, s store.Reader) {
 	for opts := (store.ListOptions{}); ; {
 		page, err := s.List(ctx, opts)
 		if err != nil {
-			x.d.fail("keys", err.Error(), remedyFor(err))
+			x.d.fail("keys", explain(err), remedyFor(err))
 			return
 		}
 		for _, o := range page.Objects {
@@ -183,7 +206,7 @@ func (x *examination) checkUploads(ctx context.Context, s store.Store) {
 	}
 	uploads, err := lister.ListUploads(ctx, "")
 	if err != nil {
-		x.d.warn("uploads", err.Error(), "Allow s3:ListBucketMultipartUploads to have them checked")
+		x.d.warn("uploads", explain(err), "Allow s3:ListBucketMultipartUploads to have them checked")
 		return
 	}
 	old, oldest := 0, store.Upload{}

@@ -60,12 +60,31 @@ func isUsage(err error) bool {
 
 // message returns the one line that tells the user about err.
 func message(err error) string {
-	text := oneLine(err.Error())
+	text := explain(err)
 	remedy := remedyFor(err)
 	if remedy == "" {
 		return "causeway: " + text
 	}
 	return "causeway: " + strings.TrimRight(text, ".") + ". " + remedy + "."
+}
+
+// explain returns the text of err in one line. Where an S3 server has said what
+// is wrong, its words stand for the layers of the response round them.
+func explain(err error) string {
+	text := err.Error()
+	// This is what errors of the AWS SDK have; only store/s3 knows the SDK.
+	type answer interface {
+		error
+		ErrorCode() string
+		ErrorMessage() string
+	}
+	e, isStore := errors.AsType[*store.Error](err)
+	if isStore && e.Err != nil {
+		if said, ok := errors.AsType[answer](e.Err); ok {
+			text = strings.Replace(text, e.Err.Error(), said.ErrorCode()+": "+said.ErrorMessage(), 1)
+		}
+	}
+	return oneLine(text)
 }
 
 // oneLine joins the lines of an error from elsewhere.
@@ -110,11 +129,11 @@ func storeRemedy(kind store.Kind) string {
 	case store.NoBucket:
 		return "Create the bucket, or correct its name, --endpoint or --region"
 	case store.BadCredentials:
-		return "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to keys that this endpoint knows, and check the clock with causeway doctor"
+		return "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to keys that this endpoint knows, and make sure that the clock is right"
 	case store.Denied:
 		return "Allow these credentials s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the bucket"
 	case store.Unavailable:
-		return "Check that --endpoint names a running S3 server that this host can reach; causeway doctor shows more"
+		return "Check that --endpoint names a running S3 server that this host can reach"
 	case store.Timeout:
 		return "The endpoint accepts no request or answers none in time; check --endpoint and the network"
 	case store.Throttled:

@@ -54,6 +54,22 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// apiError is shaped like the errors of the AWS SDK.
+type apiError struct{}
+
+func (apiError) Error() string        { return "api error NoSuchBucket: gone" }
+func (apiError) ErrorCode() string    { return "NoSuchBucket" }
+func (apiError) ErrorMessage() string { return "gone" }
+
+func TestServersWords(t *testing.T) {
+	err := &problem{what: "open s3://b", err: &store.Error{
+		Op: store.OpList, Kind: store.NoBucket, Err: fmt.Errorf("https response error StatusCode: 404, RequestID: X, %w", apiError{}),
+	}}
+	if got, want := explain(err), "open s3://b: LIST: no such bucket: NoSuchBucket: gone"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestStateDirectoryInUse(t *testing.T) {
 	err := stateDirProblem("/var/lib/causeway/b", &vfs.InUseError{Dir: "/var/lib/causeway/b", PID: 4711})
 	got := message(err)

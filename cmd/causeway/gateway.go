@@ -38,10 +38,8 @@ type gateway struct {
 	log        *slog.Logger
 }
 
-// run serves until a signal or an unmount, and reports how the start went.
-func (g *gateway) run(ctx context.Context) (err error) {
-	report := g.newReporter()
-	defer func() { report.failed(err) }()
+// run serves until a signal or an unmount.
+func (g *gateway) run(ctx context.Context) error {
 	g.started = time.Now()
 	g.log = slog.New(slog.NewTextHandler(g.stderr, &slog.HandlerOptions{Level: g.settings.level()}))
 	options, err := g.options()
@@ -57,7 +55,7 @@ func (g *gateway) run(ctx context.Context) (err error) {
 	}
 	server, address, err := g.serveStatus()
 	if err == nil {
-		err = report.ready(g.where())
+		err = g.ready(g.where())
 	}
 	stop()
 	if err != nil {
@@ -200,7 +198,7 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 	if err := os.MkdirAll(runtime, 0o700); err != nil {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
-	s := &statusServer{Server: status.NewServer(g.report)}
+	s := &statusServer{Server: status.NewServer(g.snapshot)}
 	socket := status.SocketPath(g.stateDir, runtime)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err

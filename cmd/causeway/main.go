@@ -30,6 +30,7 @@ func main() {
 		getenv:  os.Getenv,
 		uid:     os.Getuid(),
 		signals: notifySignals(),
+		report:  newReporter(os.Getenv),
 	}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }
@@ -52,6 +53,7 @@ type app struct {
 	getenv         func(string) string
 	uid            int
 	signals        <-chan os.Signal
+	report         *reporter
 }
 
 // run executes the command line args and returns the exit status.
@@ -61,6 +63,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if _, reported := errors.AsType[*reportedError](err); err != nil && !reported {
 		fmt.Fprintln(a.stderr, message(err))
+		// Nobody listens any more if it was ready before.
+		_ = a.report.say(message(err))
 	}
 	return exitStatus(err)
 }

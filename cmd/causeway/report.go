@@ -10,8 +10,8 @@ import (
 	"github.com/causewayfs/causeway/gateway/status"
 )
 
-// report is the status.Source of the gateway.
-func (g *gateway) report() status.Report {
+// snapshot is the status.Source of the gateway.
+func (g *gateway) snapshot() status.Report {
 	r := status.Report{
 		Version:      versionString(),
 		State:        status.Serving,
