@@ -111,15 +111,15 @@ func (p *presence) store(ctx context.Context, key string) error {
 // Close.
 func (p *presence) renew() {
 	p.waitForUse()
-	first := true
+	swept := false
 	for p.l.ctx.Err() == nil {
-		if first {
-			p.sweep(p.l.ctx)
-			first = false
-		}
 		select {
 		case <-p.l.ctx.Done():
 		case <-time.After(announceEvery):
+			if !swept {
+				p.sweep(p.l.ctx)
+				swept = true
+			}
 			if tick(p.used.Load()).add(usedFor) < p.l.clock.tick() && !p.l.holds.any() {
 				p.waitForUse()
 				continue

@@ -116,6 +116,9 @@ func (a *applying) change(name string, old *node) {
 
 // partial ends a LIST that stopped before the last page.
 func (a *applying) partial() {
+	if a.began <= a.d.floor {
+		return
+	}
 	a.d.big = true
 	a.unshadow()
 }
@@ -128,11 +131,16 @@ func (a *applying) finish(pages int) {
 	}
 	a.unshadow()
 	for name, n := range d.names {
-		if n.seen >= a.began || d.deaf(name, a.began) || n.typ == TypeDir && a.l.holds.below(join(d.path, name)) {
+		if n.seen >= a.began || d.deaf(name, a.began) || n.typ == TypeDir && a.l.keeps(join(d.path, name)) {
 			continue
 		}
 		a.changed = append(a.changed, join(d.path, name))
 		a.l.unset(d, name)
+	}
+	for _, name := range a.l.kept(d) {
+		if !d.deaf(name, a.began) {
+			a.l.set(d, name, node{typ: TypeDir, mtime: noTime, modified: noTime, seen: a.began})
+		}
 	}
 	for name, g := range d.guards {
 		if g.unknown && a.began > g.barrier {
@@ -179,6 +187,7 @@ type found struct {
 	entry  Entry
 	// attrOnly: entry.Attr is new, the existence was known before.
 	attrOnly bool
+	stale    bool // this gateway has changed the name since began
 }
 
 // tell takes the answer about one name in and reports whether it was news.
@@ -193,7 +202,7 @@ func (l *Listing) tell(d *dir, name string, f *found) (changed bool) {
 			l.known(d, name)
 			return false
 		}
-		if n.seen >= f.began || n.typ == TypeDir && l.holds.below(join(d.path, name)) {
+		if n.seen >= f.began || n.typ == TypeDir && l.keeps(join(d.path, name)) {
 			return false
 		}
 		l.known(d, name)

@@ -40,6 +40,7 @@ func (l *Listing) Put(path string, e Entry, asOf time.Time) {
 	d.mu.Unlock()
 	l.denials.drop(path)
 	l.prove(dirPath, seen)
+	l.trim()
 }
 
 // prove makes it known that a directory and those it lies in existed at the

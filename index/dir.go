@@ -228,4 +228,9 @@ func (l *Listing) reset(d *dir) {
 	l.setHidden(d, 0)
 	d.big, d.began, d.walk = false, 0, walk{}
 	d.floor = l.clock.tick()
+	for name, g := range d.guards {
+		if g.holds == 0 {
+			delete(d.guards, name) // the floor does its work
+		}
+	}
 }

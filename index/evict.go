@@ -39,6 +39,21 @@ func (l *Listing) trim() {
 	}
 }
 
+// pin keeps a directory from being dropped until unpin is called, so that one
+// that is larger than the memory can be listed. d is not locked.
+func (l *Listing) pin(path string, q tick) (d *dir, unpin func()) {
+	d = l.lock(path)
+	defer d.mu.Unlock()
+	d.pins++
+	d.used.Store(int64(q))
+	return d, func() {
+		d.mu.Lock()
+		d.pins--
+		d.mu.Unlock()
+		l.trim()
+	}
+}
+
 // interned holds one copy of each plain Attr: nearly all objects share a few.
 type interned struct {
 	mu  sync.Mutex // a leaf

@@ -135,7 +135,7 @@ func (l *Listing) judgeAbsence(d *dir, a *question) verdict {
 				return needQuery
 			}
 			return absent
-		case !l.opt.Strict && !a.listed && l.until(d.began).add(grace) >= a.q:
+		case !l.opt.Strict && !a.listed && !d.big && l.until(d.began).add(grace) >= a.q:
 			a.lookAgain = true
 			return absent
 		case !a.polled && l.pollHelps(d.began, a.q):
@@ -162,15 +162,14 @@ func (l *Listing) askedAgain(d *dir, a *question) bool {
 func (l *Listing) lookAgain(a *question) {
 	l.spawn(func() {
 		d := l.lock(a.dir)
-		big, helps := d.big, l.pollHelps(d.began, a.q)
+		helps := l.pollHelps(d.began, a.q)
 		d.mu.Unlock()
-		switch {
-		case helps:
+		if helps {
 			l.pres.poll(l.ctx, l.oldest(a.q))
-		case !big:
-			// The next question meets the same error, if any.
-			_ = l.refresh(l.ctx, a.dir, l.oldest(a.q), false)
+			return
 		}
+		// The next question meets the same error, if any.
+		_ = l.refresh(l.ctx, a.dir, l.oldest(a.q), false)
 	})
 }
 
@@ -188,9 +187,16 @@ func (l *Listing) deny(path string) error {
 func (l *Listing) Empty(ctx context.Context, dirPath string) (bool, error) {
 	q := l.clock.tick()
 	l.pres.touch(q)
+	d, unpin := l.pin(dirPath, q)
+	defer unpin()
+	d.mu.Lock()
+	helps := l.pollHelps(d.began, q)
+	d.mu.Unlock()
+	if helps {
+		l.pres.poll(ctx, l.oldest(q))
+	}
 	for _, all := range []bool{false, true} {
-		d := l.lock(dirPath)
-		d.used.Store(int64(q))
+		d.mu.Lock()
 		empty, known := l.emptyKnown(d, q)
 		d.mu.Unlock()
 		if known {
@@ -199,7 +205,7 @@ func (l *Listing) Empty(ctx context.Context, dirPath string) (bool, error) {
 		if err := l.refresh(ctx, dirPath, q, all); err != nil {
 			return false, err
 		}
-		d = l.lock(dirPath)
+		d.mu.Lock()
 		shown, complete, hidden := d.shownSince(q), d.complete && d.began >= q, d.hidden
 		d.mu.Unlock()
 		if shown || complete {

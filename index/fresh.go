@@ -1,6 +1,8 @@
 package index
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -131,16 +133,54 @@ func (h *holdings) any() bool {
 	return len(h.dirs) > 0
 }
 
-// below reports whether a name in dir, or deeper, is held.
-func (h *holdings) below(dir string) bool {
+// below returns the directories, dir or deeper, that have a name held.
+func (h *holdings) below(dir string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var all []string
 	for held := range h.dirs {
 		if below(held, dir) {
-			return true
+			all = append(all, held)
 		}
 	}
+	return all
+}
+
+// keeps reports whether path, a directory, exists because a name in it or
+// deeper is held and shown. The mutex of a directory that it lies in may be
+// held: directories are locked from the root downwards.
+func (l *Listing) keeps(path string) bool {
+	for _, held := range l.holds.below(path) {
+		d := l.lockKnown(held)
+		if d == nil {
+			continue
+		}
+		for name, g := range d.guards {
+			if g.holds > 0 && d.names[name] != nil {
+				d.mu.Unlock()
+				return true
+			}
+		}
+		d.mu.Unlock()
+	}
 	return false
+}
+
+// kept returns the names of directories in dir, besides those known, that keeps
+// is true of.
+func (l *Listing) kept(d *dir) []string {
+	var names []string
+	pre := prefix(d.path)
+	for _, held := range l.holds.below(d.path) {
+		if held == d.path {
+			continue
+		}
+		name, _, _ := strings.Cut(held[len(pre):], "/")
+		if d.names[name] == nil && !slices.Contains(names, name) && l.keeps(pre+name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // first notes that path was denied at q, if it was not denied before.

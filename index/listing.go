@@ -198,16 +198,8 @@ func (l *Listing) List(ctx context.Context, dirPath string) ([]Answer, error) {
 	}
 	q := l.clock.tick()
 	l.pres.touch(q)
-	d := l.lock(dirPath)
-	d.pins++ // so that a directory larger than the memory can be listed
-	d.used.Store(int64(q))
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		d.pins--
-		d.mu.Unlock()
-		l.trim()
-	}()
+	d, unpin := l.pin(dirPath, q)
+	defer unpin()
 	if err := l.refresh(ctx, dirPath, l.oldest(q), true); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,8 @@ type load struct {
 }
 
 // refresh returns when a LIST that began at need or later has told the names
-// of a directory: all of them, or with all not set at least one page.
+// of a directory: with all set every one, for which the caller has pinned the
+// directory, else a page of them, if that is possible soon.
 func (l *Listing) refresh(ctx context.Context, path string, need tick, all bool) error {
 	for {
 		d := l.lock(path)
@@ -26,7 +27,6 @@ func (l *Listing) refresh(ctx context.Context, path string, need tick, all bool)
 			return nil
 		}
 		f := d.load
-		mine := f != nil && f.began >= need
 		if f == nil {
 			f = &load{began: l.reqs.begin(), first: make(chan struct{}), done: make(chan struct{})}
 			if !l.spawn(func() { l.run(path, f) }) {
@@ -34,22 +34,24 @@ func (l *Listing) refresh(ctx context.Context, path string, need tick, all bool)
 				l.release(l.reqs.end(f.began))
 				return closed(store.OpList, path)
 			}
-			d.load, mine = f, true
+			d.load = f
 		}
-		until := f.done
+		mine, until := f.began >= need, f.first
 		if all {
-			f.all++
-		} else if mine {
-			until = f.first
+			until = f.done
+			if mine {
+				f.all++
+			}
 		}
 		d.mu.Unlock()
 
 		err := wait(ctx, until, store.OpList, path)
-		if all {
-			d.mu.Lock()
+		d.mu.Lock()
+		busy := d.load == f
+		if all && mine {
 			f.all--
-			d.mu.Unlock()
 		}
+		d.mu.Unlock()
 		switch {
 		case err != nil:
 			return err
@@ -57,17 +59,11 @@ func (l *Listing) refresh(ctx context.Context, path string, need tick, all bool)
 			return f.firstErr
 		case mine && f.err != nil:
 			return f.err
+		case !all && busy:
+			return nil // a LIST of many pages that began too early: one name is asked for faster
 		}
-		// Of another's LIST only the end was awaited; and one that had
-		// enough callers may have stopped early. See what is known now.
-		if mine && all {
-			d := l.lock(path)
-			ok := d.complete && d.began >= need || f.began <= d.floor
-			d.mu.Unlock()
-			if ok {
-				return nil
-			}
-		}
+		// Of a LIST that began too early only the end was awaited; and what
+		// was known may have been dropped meanwhile.
 	}
 }
 
@@ -90,6 +86,8 @@ func (l *Listing) run(path string, f *load) {
 			case f.all == 0:
 				a.partial()
 				end = true
+			default:
+				d.big = began > d.floor || d.big
 			}
 		}
 		f.err = err
@@ -99,7 +97,7 @@ func (l *Listing) run(path string, f *load) {
 		d.mu.Unlock()
 		if pages == 1 {
 			if err == nil {
-				l.tellOwn(path, f.began, &a)
+				l.tellOwn(path, f.began, &a, a.keys || page.Next != "")
 			}
 			f.firstErr = err
 			close(f.first)
@@ -117,12 +115,12 @@ func (l *Listing) run(path string, f *load) {
 
 // tellOwn tells what the first page of a LIST says of the directory itself:
 // the marker's key is before all others.
-func (l *Listing) tellOwn(path string, began tick, a *applying) {
+func (l *Listing) tellOwn(path string, began tick, a *applying, exists bool) {
 	up, name, ok := split(path)
 	if !ok {
 		return
 	}
-	f := found{began: began, exists: a.keys}
+	f := found{began: began, exists: exists}
 	d := l.lock(up)
 	n := d.names[name]
 	switch {

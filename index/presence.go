@@ -30,7 +30,7 @@ type presence struct {
 // view is what the last poll saw. It is never modified.
 type view struct {
 	began tick // of the last poll that succeeded; 0: none
-	alone tick // of the first poll since when nobody else was seen and nothing changed; 0: somebody is there
+	alone tick // end of the first poll since which nobody else was seen and nothing changed; 0: somebody is there
 }
 
 // covers reports whether nobody else has committed anything between the moment
@@ -179,7 +179,7 @@ func (p *presence) sawLocked(began tick, records []store.Info) {
 	case same && was.alone != 0:
 		v.alone = was.alone
 	default:
-		v.alone = began
+		v.alone = now
 	}
 	p.view.Store(&v)
 	p.count.Store(int64(others))

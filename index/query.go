@@ -58,7 +58,7 @@ func (l *Listing) query(ctx context.Context, path string, h hint, need tick) (An
 			return Answer{}, c.err
 		}
 		if a, exists, ok := l.settle(dirPath, name, &c.f); !ok {
-			h = hintAny // the directory that was certain may be gone
+			h = hintAny // what was certain may not be
 		} else if !exists {
 			return Answer{}, l.deny(path)
 		} else {
@@ -78,8 +78,8 @@ func (d *dir) call(name string) *call {
 }
 
 // settle is the answer to a question that has been asked: what is known now,
-// if that is whole, else what S3 said. ok is false if only attributes came
-// back and the name is no longer known.
+// if that is whole, else what S3 said. ok is false if that does not hold any
+// more, or only attributes came back and the name is no longer known.
 func (l *Listing) settle(dirPath, name string, f *found) (a Answer, exists, ok bool) {
 	d := l.lock(dirPath)
 	defer d.mu.Unlock()
@@ -89,6 +89,8 @@ func (l *Listing) settle(dirPath, name string, f *found) (a Answer, exists, ok b
 		return l.answer(d, name, n), true, true
 	case g != nil && g.gone && g.holds > 0:
 		return Answer{}, false, true
+	case f.stale:
+		return Answer{}, false, false // this gateway has changed it meanwhile
 	case !f.exists:
 		return Answer{}, false, true
 	case f.attrOnly:
@@ -118,7 +120,8 @@ func (l *Listing) ask(path string, h hint, c *call, turn chan struct{}) {
 	c.f.began = began
 	changed := false
 	d = l.lock(dirPath)
-	if c.err == nil {
+	if g := d.guards[name]; c.err == nil {
+		c.f.stale = began <= d.floor || g != nil && began <= g.barrier
 		changed = l.tell(d, name, &c.f)
 	}
 	delete(d.calls, name)
