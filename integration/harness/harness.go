@@ -77,7 +77,7 @@ func New(t T, kind Kind) *Env {
 // Main runs the tests of a package, or, in a child process that Reexec
 // started, the function registered under its name. It ends the process.
 func Main(m *testing.M, children map[string]func(args []string) error) {
-	runChild(children)
+	RunChild(children)
 	code := m.Run()
 	Shutdown()
 	os.Exit(code)
@@ -130,4 +130,9 @@ func (e *Env) Requests(t T, do func()) map[string]int {
 	do()
 	e.Quiesce(t)
 	return e.Proxy.Stats().Without(Background)
+}
+
+// Writes says whether a request stores or removes a file's object.
+func Writes(op, key string) bool {
+	return s3proxy.Mutates(op) && !strings.Contains("/"+key, "/.causeway/")
 }

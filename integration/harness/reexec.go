@@ -11,7 +11,7 @@ import (
 const childVar = "CAUSEWAY_TEST_CHILD"
 
 // Reexec returns a command that runs this program again as a child process
-// doing what Main was given under that name, with args.
+// doing what Main or RunChild was given under that name, with args.
 func Reexec(t T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -24,8 +24,9 @@ func Reexec(t T, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// runChild does not return in a child process.
-func runChild(children map[string]func(args []string) error) {
+// RunChild does what Reexec asked for, and does not return, if this is a child
+// process. Programs call it first; tests have Main.
+func RunChild(children map[string]func(args []string) error) {
 	name := os.Getenv(childVar)
 	if name == "" {
 		return
