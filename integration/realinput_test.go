@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -20,13 +19,19 @@ import (
 	"github.com/causewayfs/causeway/integration/harness"
 )
 
+// goSource is the source of Go's standard library.
+func goSource(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(strings.TrimSpace(harness.Must(t, "/", "go", "env", "GOROOT")), "src")
+}
+
 // sourceTree is a directory with a real source tree: part of Go's standard
 // library, all of it in long runs, and beside it what that has not got.
 func sourceTree(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
 	must(t, os.Mkdir(dir, 0o755))
-	from := filepath.Join(runtime.GOROOT(), "src")
+	from := goSource(t)
 	if harness.Long() {
 		harness.Must(t, dir, "cp", "-a", from, "src")
 	} else {
@@ -115,7 +120,7 @@ func TestGit(t *testing.T) {
 	origin := filepath.Join(t.TempDir(), "origin")
 	must(t, os.Mkdir(origin, 0o755))
 	git(t, origin, "init", "-q")
-	harness.Must(t, origin, "cp", "-r", filepath.Join(runtime.GOROOT(), "src", "net", "http"), ".")
+	harness.Must(t, origin, "cp", "-r", filepath.Join(goSource(t), "net", "http"), ".")
 	for i := range 5 {
 		write(t, filepath.Join(origin, "counter"), fmt.Sprint(i))
 		git(t, origin, "add", "-A")
