@@ -36,6 +36,11 @@ func (l *Listing) query(ctx context.Context, path string, h hint, need tick) (An
 			need = max(need, g.barrier+1)
 		}
 		need = max(need, d.floor+1)
+		if n := d.names[name]; n != nil && n.attr != nil && n.age() >= need {
+			a := l.answer(d, name, n) // another question was faster
+			d.mu.Unlock()
+			return a, nil
+		}
 		c := d.calls[name]
 		mine := c != nil && (c.began == 0 || c.began >= need)
 		if c == nil {
