@@ -56,8 +56,9 @@ unit:
 integration:
 	$(GO) test -tags integration -p 1 -timeout 15m ./integration/...
 
+# ARGS="-quick" sees in minutes whether everything works.
 bench: tools
-	$(GO) test -tags integration -p 1 -timeout 60m -run '^$$' -bench . -benchtime 1x ./integration/bench
+	$(GO) run ./integration/bench -out docs/benchmarks.md $(ARGS)
 
 clean:
 	rm -rf bin

@@ -95,6 +95,11 @@ func (a *app) checkStateDir(d *diagnosis, s *settings, t target) error {
 		d.fail("state-dir", fmt.Sprintf("%s: %v", at, err), "Choose another directory with --state-dir")
 		return nil
 	}
+	// What a killed gateway had not sent is found again by an attribute.
+	if _, err := unix.Getxattr(at, "user.causeway", nil); errors.Is(err, unix.ENOTSUP) {
+		d.fail("state-dir", at+": the filesystem has no extended attributes", "Choose a directory on ext4, xfs, btrfs or APFS with --state-dir")
+		return nil
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(at, &st); err != nil {
 		d.fail("state-dir", fmt.Sprintf("%s: %v", at, err), "Choose another directory with --state-dir")

@@ -19,9 +19,9 @@ fsync returns 0, the object is stored.
 
 The command stays in the foreground until the directory is unmounted or it gets
 SIGINT or SIGTERM. It then sends what is still on its way, and unmounts. A second
-signal leaves the rest in the state directory, from where the next mount with
-the same state directory sends it. With --daemon it detaches once the filesystem
-answers, and logs to causeway.log in the state directory.
+signal leaves the rest in the state directory, where causeway recover finds it.
+With --daemon it detaches once the filesystem answers, and logs to causeway.log
+in the state directory.
 
 A state directory belongs to one mount. To mount the same bucket twice on one
 host, give the second mount a --state-dir of its own.`,

@@ -78,7 +78,7 @@ func (s *settings) endpointFlags(f *pflag.FlagSet) {
 
 // stateFlag says where uncommitted data is kept.
 func (s *settings) stateFlag(f *pflag.FlagSet) {
-	f.StringVar(&s.stateDir, "state-dir", "", "`DIR` for staged files, caches and the journal (default: one per bucket in "+
+	f.StringVar(&s.stateDir, "state-dir", "", "`DIR` for staged files, caches and kept versions (default: one per bucket in "+
 		"/var/lib/causeway for root, else in $XDG_STATE_HOME/causeway or ~/.local/state/causeway)")
 }
 
@@ -94,7 +94,7 @@ func (s *settings) filesystemFlags(f *pflag.FlagSet) {
 	f.Var(&s.verify, "verify", "`INTERVAL` at which directories in use are listed again, to find what other tools wrote")
 	f.Var(&s.foreign, "foreign", "how objects of other tools are found: strict asks S3 at every lookup and listing")
 	f.Var(&s.cacheSize, "cache-size", "`SIZE` of file data kept on disk for reading")
-	f.Var(&s.memory, "memory", "`SIZE` that the process tries to stay below (default: a quarter of what the host or the cgroup has, from 128MiB to 512MiB)")
+	f.Var(&s.memory, "memory", "`SIZE` that the process tries to stay below; unless given, a quarter of what the host or the cgroup has, from 128MiB to 512MiB")
 	f.BoolVar(&s.singleWriter, "single-writer", false, "mount although the endpoint does not enforce conditional writes; safe only without other writers")
 }
 
