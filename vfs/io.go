@@ -194,3 +194,49 @@ func (fs *FS) pathOf(n *node) string {
 	path, _ := fs.nodes.path(n)
 	return path
 }
+
+// WritePage writes back pages of a mapping: at their offset, also through a
+// handle that appends.
+func (fs *FS) WritePage(ctx context.Context, h *Handle, p []byte, off int64) (int, error) {
+	err := fs.change(h.f, h, func(c *content) (uint64, error) {
+		_, gen, err := c.writeAt(ctx, p, off, false)
+		return gen, err
+	})
+	if err != nil {
+		return 0, fs.fault("write", fs.pathOf(h.node), err)
+	}
+	return len(p), nil
+}
+
+// Untouched reports whether h made or emptied its file and nothing was written
+// to it since: closing one of several descriptors of h then need not commit
+// yet.
+func (fs *FS) Untouched(h *Handle) bool {
+	h.node.mu.Lock()
+	defer h.node.mu.Unlock()
+	f := h.f
+	return f.wholeLocked() && f.content.generation() == f.wholeFrom
+}
+
+// NameOf returns where a node is, for front ends that must name it to the
+// kernel, or for messages. ok is false if it has no name.
+func (fs *FS) NameOf(id NodeID) (parent NodeID, name string, ok bool) {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return 0, "", false
+	}
+	p, name := fs.nodes.parentOf(n)
+	if p == nil {
+		return 0, "", false
+	}
+	return p.id, name, true
+}
+
+// PathOf returns the path of a node from the root; ok is false if it has none.
+func (fs *FS) PathOf(id NodeID) (path string, ok bool) {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return "", false
+	}
+	return fs.nodes.path(n)
+}

@@ -15,10 +15,12 @@ type bridge struct {
 	raw.RawFileSystem // answers ENOSYS to what is not translated
 
 	// Constant data.
-	ops   vfs.Operations
-	pages PageWriter // nil if ops is none
-	log   *eventLog
-	now   func() time.Time
+	ops        vfs.Operations
+	pages      PageWriter // nil if ops is none
+	untouched  Untouched  // nil if ops is none
+	mountPoint string
+	log        *eventLog
+	now        func() time.Time
 
 	// Mutable state.
 	files table[vfs.Handle]
@@ -29,10 +31,12 @@ var _ raw.RawFileSystem = (*bridge)(nil)
 
 func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge {
 	pages, _ := ops.(PageWriter)
+	untouched, _ := ops.(Untouched)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
 		ops:           ops,
 		pages:         pages,
+		untouched:     untouched,
 		log:           log,
 		now:           now,
 	}

@@ -107,11 +107,6 @@ func (b *bridge) Write(cancel <-chan struct{}, in *raw.WriteIn, data []byte) (ui
 	return uint32(n), raw.OK
 }
 
-// Flush is called for every close(2) of a descriptor.
-func (b *bridge) Flush(cancel <-chan struct{}, in *raw.FlushIn) raw.Status {
-	return b.onHandle(cancel, "close", &in.InHeader, in.Fh, b.ops.Flush)
-}
-
 // Fsync is fsync(2).
 func (b *bridge) Fsync(cancel <-chan struct{}, in *raw.FsyncIn) raw.Status {
 	return b.onHandle(cancel, "fsync", &in.InHeader, in.Fh, b.ops.Fsync)

@@ -67,6 +67,7 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	b := newBridge(cfg.Ops, newEventLog(cfg.Log, cfg.Now), cfg.Now)
+	b.mountPoint = dir
 	rs, err := attach(ctx, b, dir, cfg.mountOptions())
 	if err != nil {
 		return nil, err
