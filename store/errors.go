@@ -77,6 +77,11 @@ func Kinds() []Kind {
 	return all
 }
 
+// ErrUnsettled is in the chain of a PreconditionFailed or NotExist that came
+// after an attempt whose answer was lost, when the key holds what another writer
+// stored: the lost attempt may have been carried out before that.
+var ErrUnsettled = errors.New("an earlier attempt may have been carried out")
+
 // Error is the error type of every Store method.
 type Error struct {
 	Op   Op     // the request

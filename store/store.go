@@ -6,8 +6,8 @@
 // (a map, for tests). Concerns are decorators round any Store, each in its own
 // package, composed by the command in this order, outermost first:
 //
-//	metrics   counts requests, bytes and latency by Op
 //	retry     repeats what may be repeated; settles lost answers
+//	metrics   counts requests (every attempt), bytes and latency by Op
 //	fault     (tests only) makes requests fail on purpose
 //	s3 | mem
 //
@@ -56,9 +56,9 @@ type Metadata map[string]string
 // Info describes one version of an object. It always comes from one response,
 // so ETag, Size and Meta belong together.
 type Info struct {
-	Key      string
-	Size     int64 // bytes of the whole object, also after a ranged Get
-	ETag     ETag
+	Key  string
+	Size int64 // bytes of the whole object, also after a ranged Get
+	ETag ETag
 	// Modified is of the server's clock, and its resolution may be 1 s. It is
 	// zero in results of Put and Complete, where S3 does not report it.
 	Modified time.Time

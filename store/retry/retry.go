@@ -1,0 +1,223 @@
+// Package retry is a decorator that repeats requests, where that is right, and
+// finds out what became of requests whose answer was lost.
+//
+// # What is repeated
+//
+// Throttled, Conflict and BadCredentials mean that nothing was carried out, so
+// the request is sent again; BadCredentials only a few times, for a refresh.
+// Unavailable and Timeout leave open whether it was carried out. Reads, and
+// writes that have the same effect twice, are simply sent again. Everything
+// else is an answer.
+//
+// # Guarded writes
+//
+// A conditional Put, a Copy with metadata and a condition, and every Complete
+// carry a nonce in the metadata key [NonceKey]. After a lost answer the key is
+// looked at: if it holds the nonce, the write was carried out and the call
+// succeeds; if it contradicts the precondition, the call fails with
+// PreconditionFailed or NotExist; else the write is sent again. What such an
+// attempt answers is settled by the nonce in the same way, since a refusal may
+// be owed to the lost attempt itself. If somebody else's version is there, the
+// error has [store.ErrUnsettled] in its chain.
+//
+// A conditional Copy without metadata of its own cannot carry a nonce, so after
+// a lost answer it fails with that error. The nonce of a Complete is given to
+// CreateUpload and remembered until Complete or Abort; for an upload begun
+// elsewhere there is none. Readers do not see nonces.
+//
+// # Bounds
+//
+// A call ends with its context. If that has no deadline, no attempt begins
+// later than Config.MaxElapsed after the first. Each attempt has a deadline
+// that suits its size. Pauses grow exponentially, with jitter, and all retries
+// of an endpoint share a [Budget].
+//
+// # Bodies
+//
+// A body that breaks is resumed where it broke, from the same version: when that
+// is gone, reading fails with PreconditionFailed or NotExist.
+package retry
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/causewayfs/causeway/store"
+)
+
+const (
+	defaultMaxElapsed     = 30 * time.Second
+	defaultRequestTimeout = 10 * time.Second
+	defaultMinRate        = 256 << 10 // bytes per second
+	defaultBaseDelay      = 50 * time.Millisecond
+	defaultMaxDelay       = 5 * time.Second
+	throttledFactor       = 4 // of the pause, when the server asks for one
+	maxRefusals           = 3 // attempts that end with BadCredentials
+	slowFactor            = 6 // of the timeout, where the server copies or joins
+)
+
+// Config bounds retries. The zero value has the defaults.
+type Config struct {
+	// MaxElapsed is how long after the first attempt of a call the last one
+	// may begin, if the context has no deadline. 0 means 30 s.
+	MaxElapsed time.Duration
+	// RequestTimeout is how long one attempt may take beside the time for its
+	// bytes, and how long a body may stand still. 0 means 10 s.
+	RequestTimeout time.Duration
+	// MinRate is the slowest acceptable transfer, in bytes per second. 0
+	// means 256 KiB/s.
+	MinRate int64
+	// BaseDelay and MaxDelay bound the pauses. 0 means 50 ms and 5 s.
+	BaseDelay, MaxDelay time.Duration
+	// Budget is shared by the Stores of one endpoint; nil means an own one.
+	Budget *Budget
+	// OnRetry, if set, is called before each pause. It must not block.
+	OnRetry func(op store.Op, key string, err error)
+}
+
+// withDefaults fills in what is not set.
+func (c Config) withDefaults() Config {
+	if c.MaxElapsed <= 0 {
+		c.MaxElapsed = defaultMaxElapsed
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = defaultRequestTimeout
+	}
+	if c.MinRate <= 0 {
+		c.MinRate = defaultMinRate
+	}
+	if c.BaseDelay <= 0 {
+		c.BaseDelay = defaultBaseDelay
+	}
+	if c.MaxDelay <= 0 {
+		c.MaxDelay = defaultMaxDelay
+	}
+	if c.Budget == nil {
+		c.Budget = NewBudget()
+	}
+	return c
+}
+
+// Store is the decorator.
+type Store struct {
+	next   store.Store
+	cfg    Config
+	nonces nonces
+}
+
+var (
+	_ store.Store     = (*Store)(nil)
+	_ store.Unwrapper = (*Store)(nil)
+)
+
+// New decorates next.
+func New(next store.Store, cfg Config) *Store {
+	return &Store{next: next, cfg: cfg.withDefaults(), nonces: newNonces()}
+}
+
+// Unwrap implements [store.Unwrapper].
+func (s *Store) Unwrap() store.Store { return s.next }
+
+// call is one call of a method, over its attempts.
+type call struct {
+	s        *Store
+	op       store.Op
+	key      string
+	start    time.Time
+	attempts int
+	refusals int
+	lost     bool // an attempt may have been carried out
+}
+
+func (s *Store) begin(op store.Op, key string) *call {
+	return &call{s: s, op: op, key: key, start: time.Now()}
+}
+
+// limits of one attempt: factor times the basic timeout, and the time that the
+// bytes need.
+func (c *call) timeout(ctx context.Context, factor int, bytes int64) time.Duration {
+	base := c.s.cfg.RequestTimeout * time.Duration(factor)
+	if _, bounded := ctx.Deadline(); !bounded {
+		// The last attempt is not to overrun the whole by much.
+		left := c.s.cfg.MaxElapsed - time.Since(c.start)
+		base = min(base, max(left, base/4))
+	}
+	return base + time.Duration(float64(bytes)/float64(c.s.cfg.MinRate)*float64(time.Second))
+}
+
+// try makes one attempt under its own deadline.
+func (c *call) try(ctx context.Context, factor int, bytes int64, send func(context.Context) error) error {
+	attempt, cancel := context.WithTimeout(ctx, c.timeout(ctx, factor, bytes))
+	defer cancel()
+	err := send(attempt)
+	if err == nil {
+		c.s.cfg.Budget.earn()
+	}
+	return err
+}
+
+// again decides what follows an error: it pauses and reports true if the
+// request is to be sent again.
+func (c *call) again(ctx context.Context, err error) bool {
+	pause := c.s.cfg.BaseDelay
+	switch store.KindOf(err) {
+	case store.Unavailable, store.Timeout:
+		c.lost = true
+	case store.Conflict:
+	case store.Throttled:
+		pause *= throttledFactor
+	case store.BadCredentials:
+		c.refusals++
+		if c.refusals >= maxRefusals {
+			return false
+		}
+		pause = max(pause, time.Second) // what it takes to refresh them
+	default:
+		return false
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	pause = min(pause<<min(c.attempts, 16), c.s.cfg.MaxDelay)
+	pause = pause/2 + rand.N(pause/2+1) //nolint:gosec // jitter
+	c.attempts++
+	return c.wait(ctx, pause, err)
+}
+
+// wait pauses at least that long, and until the budget has a retry to spare. It
+// reports false, at once, if the call would be over by then.
+func (c *call) wait(ctx context.Context, pause time.Duration, err error) bool {
+	pause = max(pause, c.s.cfg.Budget.spend())
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		end = c.start.Add(c.s.cfg.MaxElapsed)
+	}
+	if time.Now().Add(pause).After(end) {
+		c.s.cfg.Budget.refund()
+		return false
+	}
+	if c.s.cfg.OnRetry != nil {
+		c.s.cfg.OnRetry(c.op, c.key, err)
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// repeat sends a request, whose effect is the same twice, until it has an
+// answer.
+func (s *Store) repeat(ctx context.Context, op store.Op, key string, factor int, bytes int64, send func(context.Context) error) error {
+	c := s.begin(op, key)
+	for {
+		err := c.try(ctx, factor, bytes, send)
+		if err == nil || !c.again(ctx, err) {
+			return err
+		}
+	}
+}
