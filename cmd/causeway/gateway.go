@@ -198,7 +198,7 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 	if err := os.MkdirAll(runtime, 0o700); err != nil {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
-	s := &statusServer{Server: status.NewServer(g.snapshot)}
+	s := &statusServer{Server: status.NewServer(g.snapshot, g.stack.counted)}
 	socket := status.SocketPath(g.stateDir, runtime)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err

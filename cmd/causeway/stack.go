@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/causewayfs/causeway/gateway/status"
 	"github.com/causewayfs/causeway/store"
@@ -11,12 +12,14 @@ import (
 	"github.com/causewayfs/causeway/store/s3"
 )
 
-// stack is the object store of a gateway with its decorators: metrics outside
-// retry, so that a request that was repeated counts once, with the latency
-// that the caller saw.
+// stack is the object store of a gateway with its decorators. Metrics are
+// inside of retry: they show each request that S3 gets, also those that are
+// sent again.
 type stack struct {
-	top  *metrics.Store
-	caps store.Capabilities // set by probe
+	base    *s3.Store
+	counted *metrics.Store
+	top     store.Store
+	caps    store.Capabilities // set by probe
 }
 
 // connect opens the bucket of cfg and makes sure that it can be used.
@@ -28,30 +31,74 @@ func connect(ctx context.Context, cfg s3.Config) (*stack, error) {
 	if err := base.CheckBucket(ctx); err != nil {
 		return nil, err
 	}
-	return &stack{top: metrics.New(retry.New(base, retry.Options{}))}, nil
+	counted := metrics.Wrap(base)
+	return &stack{base: base, counted: counted, top: retry.New(counted, retry.Config{})}, nil
 }
 
-// probe finds out which conditions on writes the endpoint enforces.
+// A probe that a busy server disturbs is run again.
+const (
+	probeTries = 3
+	probePause = time.Second
+)
+
+// probe finds out which conditions on writes the endpoint enforces. It must
+// see the answers as they are, and so goes round retry.
 func (s *stack) probe(ctx context.Context) (err error) {
-	s.caps, err = probe.Run(ctx, s.top)
-	return err
+	for try := 1; ; try++ {
+		s.caps, err = probe.Run(ctx, s.base, probe.Options{})
+		if err == nil || try == probeTries || !passing(store.KindOf(err)) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(probePause):
+		}
+	}
 }
 
-// requests sums up what was asked of the store.
+// passing reports whether the reason of a failure may be gone in a moment.
+func passing(k store.Kind) bool {
+	return k == store.Throttled || k == store.Unavailable || k == store.Timeout
+}
+
+// requests sums up what was asked of S3.
 func (s *stack) requests() []status.Request {
 	requests := []status.Request{}
-	for _, op := range s.top.Snapshot() {
-		requests = append(requests, status.Request{
+	for _, op := range s.counted.Snapshot() {
+		r := status.Request{
 			Kind:          string(op.Op),
-			Count:         op.Count,
-			Errors:        op.Errors,
+			Count:         int64(op.Count),
 			InFlight:      op.InFlight,
-			P50Ms:         op.P50.Seconds() * 1000,
-			P99Ms:         op.P99.Seconds() * 1000,
-			TotalSeconds:  op.Total.Seconds(),
-			BytesSent:     op.BytesSent,
-			BytesReceived: op.BytesReceived,
-		})
+			MeanMs:        milliseconds(op.Mean),
+			P50Ms:         milliseconds(op.P50),
+			P99Ms:         milliseconds(op.P99),
+			MaxMs:         milliseconds(op.Max),
+			BytesSent:     int64(op.BytesUp),
+			BytesReceived: int64(op.BytesDown),
+		}
+		for kind, n := range op.Errors {
+			if r.Outcomes == nil {
+				r.Outcomes = map[string]int64{}
+			}
+			r.Outcomes[kind.String()] = int64(n)
+			if !answer(kind) {
+				r.Errors += int64(n)
+			}
+		}
+		requests = append(requests, r)
 	}
 	return requests
 }
+
+// answer reports whether kind is an ordinary answer of S3, or the caller's own
+// doing, and no failure.
+func answer(kind store.Kind) bool {
+	switch kind {
+	case store.NotExist, store.NotModified, store.PreconditionFailed, store.Conflict, store.OutOfRange, store.Canceled:
+		return true
+	}
+	return false
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

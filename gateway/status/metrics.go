@@ -4,21 +4,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// collector turns a Report into Prometheus metrics each time it is scraped.
+// collector turns a Report into Prometheus metrics each time it is scraped,
+// except for the requests, which whoever counts them exports in more detail.
 type collector struct{ source Source }
 
 var _ prometheus.Collector = collector{}
 
 // Names follow the Prometheus conventions: base units, _total for counters.
-var (
-	requestsDesc = prometheus.NewDesc("causeway_s3_requests_total", "S3 requests by kind.", []string{"kind"}, nil)
-	errorsDesc   = prometheus.NewDesc("causeway_s3_request_errors_total", "S3 requests that failed, by kind.", []string{"kind"}, nil)
-	inFlightDesc = prometheus.NewDesc("causeway_s3_requests_in_flight", "S3 requests that wait for an answer, by kind.", []string{"kind"}, nil)
-	latencyDesc  = prometheus.NewDesc("causeway_s3_request_seconds", "Latency of S3 requests by kind.", []string{"kind"}, nil)
-	sentDesc     = prometheus.NewDesc("causeway_s3_sent_bytes_total", "Bytes of bodies sent to S3, by kind.", []string{"kind"}, nil)
-	receivedDesc = prometheus.NewDesc("causeway_s3_received_bytes_total", "Bytes of bodies received from S3, by kind.", []string{"kind"}, nil)
-	infoDesc     = prometheus.NewDesc("causeway_info", "What is served; always 1.", []string{"version", "bucket", "mountpoint"}, nil)
-)
+var infoDesc = prometheus.NewDesc("causeway_info", "What is served; always 1.", []string{"version", "bucket", "mountpoint"}, nil)
 
 // plain are the metrics without labels of their own.
 var plain = []plainMetric{
@@ -65,9 +58,7 @@ func oneIf(b bool) float64 {
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{requestsDesc, errorsDesc, inFlightDesc, latencyDesc, sentDesc, receivedDesc, infoDesc} {
-		out <- d
-	}
+	out <- infoDesc
 	for _, m := range plain {
 		out <- m.desc
 	}
@@ -79,17 +70,5 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(infoDesc, prometheus.GaugeValue, 1, r.Version, r.Bucket, r.Mountpoint)
 	for _, m := range plain {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(r))
-	}
-	for _, q := range r.Requests {
-		total := func(d *prometheus.Desc, n int64) {
-			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), q.Kind)
-		}
-		total(requestsDesc, q.Count)
-		total(errorsDesc, q.Errors)
-		total(sentDesc, q.BytesSent)
-		total(receivedDesc, q.BytesReceived)
-		out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(q.InFlight), q.Kind)
-		out <- prometheus.MustNewConstSummary(latencyDesc, uint64(q.Count), q.TotalSeconds,
-			map[float64]float64{0.5: q.P50Ms / 1000, 0.99: q.P99Ms / 1000}, q.Kind)
 	}
 }

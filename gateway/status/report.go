@@ -64,17 +64,22 @@ type Memory struct {
 	Limit    int64 `json:"limit"`    // what it tries to stay below
 }
 
-// Request sums up the S3 requests of one kind since the start.
+// Request sums up the requests to S3 of one kind since the start; each attempt
+// of one that was repeated counts.
 type Request struct {
-	Kind          string  `json:"kind"` // as store.Op
-	Count         int64   `json:"count"`
-	Errors        int64   `json:"errors"`
-	InFlight      int64   `json:"in_flight"`
-	P50Ms         float64 `json:"p50_ms"`
-	P99Ms         float64 `json:"p99_ms"`
-	TotalSeconds  float64 `json:"total_seconds"` // latency of all of them together
-	BytesSent     int64   `json:"bytes_sent"`
-	BytesReceived int64   `json:"bytes_received"`
+	Kind     string `json:"kind"` // as store.Op
+	Count    int64  `json:"count"`
+	InFlight int64  `json:"in_flight"`
+	// Errors counts the requests that failed. Answers such as "not modified"
+	// are none; Outcomes has both, by the name of their store.Kind.
+	Errors        int64            `json:"errors"`
+	Outcomes      map[string]int64 `json:"outcomes,omitempty"`
+	MeanMs        float64          `json:"mean_ms"`
+	P50Ms         float64          `json:"p50_ms"`
+	P99Ms         float64          `json:"p99_ms"`
+	MaxMs         float64          `json:"max_ms"`
+	BytesSent     int64            `json:"bytes_sent"`
+	BytesReceived int64            `json:"bytes_received"`
 }
 
 // Source makes a Report of the present moment. It is called concurrently and

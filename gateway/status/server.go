@@ -24,8 +24,9 @@ const SocketName = "control.sock"
 // final NUL.
 const maxSocketPath = 103
 
-// Handler serves the paths that the package comment lists.
-func Handler(source Source) http.Handler {
+// Handler serves the paths that the package comment lists. The metrics are
+// those of the Report and those of more.
+func Handler(source Source, more ...prometheus.Collector) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -43,7 +44,7 @@ func Handler(source Source) http.Handler {
 		fmt.Fprintln(w, r.State)
 	})
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{source})
+	registry.MustRegister(append(more, collector{source})...)
 	mux.Handle("GET /-/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }
@@ -54,10 +55,11 @@ type Server struct {
 	serving sync.WaitGroup
 }
 
-// NewServer returns a Server that listens nowhere yet.
-func NewServer(source Source) *Server {
+// NewServer returns a Server that listens nowhere yet; the arguments are those
+// of Handler.
+func NewServer(source Source, more ...prometheus.Collector) *Server {
 	return &Server{http: &http.Server{
-		Handler:           Handler(source),
+		Handler:           Handler(source, more...),
 		ReadHeaderTimeout: 10 * time.Second,
 		WriteTimeout:      time.Minute,
 	}}
