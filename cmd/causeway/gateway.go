@@ -47,6 +47,8 @@ func (g *gateway) run(ctx context.Context) error {
 		return err
 	}
 
+	// A server in this process would wait for connections that are left open.
+	defer g.disconnect()
 	starting, stop := g.interruptible(ctx)
 	defer stop()
 	mount, err := g.start(starting, options)
@@ -75,6 +77,12 @@ func (g *gateway) run(ctx context.Context) error {
 		draining: func() { g.drains.Store(true) },
 	}
 	return s.wait(ctx)
+}
+
+func (g *gateway) disconnect() {
+	if g.stack != nil {
+		_ = g.stack.base.Close() // it only closes idle connections
+	}
 }
 
 // where is what the line "ready" names.
