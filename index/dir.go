@@ -2,6 +2,7 @@ package index
 
 import (
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -134,7 +135,7 @@ func (l *Listing) set(d *dir, name string, n node) {
 	if d.names == nil {
 		d.names = map[string]*node{}
 	}
-	d.names[name] = &n
+	d.names[strings.Clone(name)] = &n // not the whole key
 	l.entries.Add(1)
 }
 

@@ -237,7 +237,7 @@ func (u *universe) chmod(l *Listing, name string, rng *rand.Rand) {
 		u.t.Errorf("own name %s: got %q, %v, want %q", name, a.ETag, err, etag)
 		return
 	}
-	mode := rng.Uint32N(0o700)
+	mode := rng.Uint32N(0o600) // never the usual one, which is not stored
 	a.Attr = &Attr{Mode: mode, HasMode: true}
 	meta, err := Encode(a.Entry, Defaults{})
 	if err != nil {

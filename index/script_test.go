@@ -28,6 +28,7 @@ import (
 //	s3 del KEY
 //	sleep DURATION
 //	block REQUEST / unblock          stop requests that begin like this
+//	delay REQUEST / unblock          carry them out and hold the answer back
 //	fail REQUEST / unblock           make them fail
 //	G lookup|stat PATH = KIND [mode] in the background with "&" in front of G
 //	G list|empty|negative DIR = ...
@@ -119,8 +120,8 @@ func (w *world) do(words []string) string {
 		d, err := time.ParseDuration(words[1])
 		time.Sleep(d)
 		return text(err)
-	case "block", "fail":
-		w.block(words[0] == "fail", strings.Join(words[1:], " "))
+	case "block", "delay", "fail":
+		w.block(words[0], strings.Join(words[1:], " "))
 		return ""
 	case "unblock":
 		w.unblock()
@@ -215,25 +216,31 @@ func (w *world) s3(ctx context.Context, verb, key string, words []string) error 
 	return errors.New("what is s3 " + verb)
 }
 
-// block stops the requests that begin with what until unblock, on all indexes.
-func (w *world) block(fail bool, what string) {
+// block does what how says to the requests that begin with what until
+// unblock, on all indexes.
+func (w *world) block(how, what string) {
 	w.gate = make(chan struct{})
-	gate := w.gate
+	open := w.gate
 	for _, p := range w.indexes {
 		p.spy.mu.Lock()
-		p.spy.gate = func(ctx context.Context, request string) error {
+		gate := func(ctx context.Context, request string) error {
 			if !strings.HasPrefix(request, what) {
 				return nil
 			}
-			if fail {
+			if how == "fail" {
 				return &store.Error{Kind: store.Unavailable}
 			}
 			select {
-			case <-gate:
+			case <-open:
 				return nil
 			case <-ctx.Done():
 				return &store.Error{Kind: store.Canceled, Err: ctx.Err()}
 			}
+		}
+		if how == "delay" {
+			p.spy.late = gate
+		} else {
+			p.spy.gate = gate
 		}
 		p.spy.mu.Unlock()
 	}
@@ -242,7 +249,7 @@ func (w *world) block(fail bool, what string) {
 func (w *world) unblock() {
 	for _, p := range w.indexes {
 		p.spy.mu.Lock()
-		p.spy.gate = nil
+		p.spy.gate, p.spy.late = nil, nil
 		p.spy.mu.Unlock()
 	}
 	if w.gate != nil {

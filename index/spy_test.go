@@ -15,8 +15,20 @@ import (
 type spy struct {
 	store.Store
 	mu   sync.Mutex
-	log  []string // such as "HEAD a/b"; guarded by mu
-	gate func(ctx context.Context, request string) error
+	log  []string                                        // such as "HEAD a/b"; guarded by mu
+	gate func(ctx context.Context, request string) error // before a request
+	late func(ctx context.Context, request string) error // before its answer
+}
+
+// held is what keeps an answer back.
+func (s *spy) held(ctx context.Context, op store.Op, key string) error {
+	s.mu.Lock()
+	late := s.late
+	s.mu.Unlock()
+	if late == nil {
+		return nil
+	}
+	return late(ctx, string(op)+" "+key)
 }
 
 func (s *spy) note(ctx context.Context, op store.Op, key string) error {
@@ -53,7 +65,8 @@ func (s *spy) Head(ctx context.Context, key string) (store.Info, error) {
 	if err := s.note(ctx, store.OpHead, key); err != nil {
 		return store.Info{}, err
 	}
-	return s.Store.Head(ctx, key)
+	info, err := s.Store.Head(ctx, key)
+	return info, cmp.Or(s.held(ctx, store.OpHead, key), err)
 }
 
 func (s *spy) List(ctx context.Context, o store.ListOptions) (store.Page, error) {
@@ -67,7 +80,8 @@ func (s *spy) List(ctx context.Context, o store.ListOptions) (store.Page, error)
 	if err := s.note(ctx, store.OpList, what); err != nil {
 		return store.Page{}, err
 	}
-	return s.Store.List(ctx, o)
+	page, err := s.Store.List(ctx, o)
+	return page, cmp.Or(s.held(ctx, store.OpList, what), err)
 }
 
 func (s *spy) Put(ctx context.Context, key string, b store.Body, o store.PutOptions) (store.Info, error) {
