@@ -8,6 +8,7 @@ func (l *Listing) Put(path string, e Entry, asOf time.Time) {
 	if !ok {
 		return
 	}
+	now := l.clock.at(l.opt.Now())
 	seen := l.clock.tick()
 	n := pack(&e)
 	if n.typ == TypeDir {
@@ -19,9 +20,9 @@ func (l *Listing) Put(path string, e Entry, asOf time.Time) {
 	n.attr = l.intern(n.attr)
 	n.modified = packSeconds(seconds(e.Modified))
 	d := l.lock(dirPath)
-	if learned := !asOf.IsZero() && !e.Modified.IsZero(); learned {
+	if at := l.clock.at(asOf); !asOf.IsZero() && !e.Modified.IsZero() && at < now {
 		// Seen in S3's answer, not written: what is known from later wins.
-		seen = l.clock.at(asOf)
+		seen = at
 		old, g := d.names[name], d.guards[name]
 		if seen <= d.floor || g != nil && seen <= g.barrier || old != nil && old.seen >= seen {
 			d.mu.Unlock()
@@ -156,6 +157,7 @@ func (l *Listing) Forget(path string) {
 		l.unset(d, name)
 		g.gone, g.unknown = false, true
 		l.retire(d, name, g)
+		d.doubt = g.barrier
 	}
 	d.mu.Unlock()
 	l.denials.drop(path)

@@ -26,6 +26,7 @@ type dir struct {
 	big      bool  // has more names than one page of a LIST
 	began    tick  // when the LIST that told all names began
 	floor    tick  // answers to requests that began before are ignored
+	doubt    tick  // when a name was last forgotten: a listing from before lacks it
 	hidden   int64 // keys that cannot be shown, in the last complete LIST
 	walk     walk
 }
@@ -193,11 +194,10 @@ func (d *dir) deaf(name string, t tick) bool {
 // before now.
 func (l *Listing) retire(d *dir, name string, g *guard) {
 	barrier, needed := l.reqs.retire(d.path, name)
+	g.barrier = barrier
 	if !needed && !g.unknown {
 		delete(d.guards, name)
-		return
 	}
-	g.barrier = barrier
 }
 
 // release drops guards that are no longer needed. No lock is held.

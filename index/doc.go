@@ -72,10 +72,9 @@
 //   - A NotExist from a complete directory is given for another 250 ms (the
 //     grace), while the LIST is repeated in the background. So a program that
 //     creates files does not wait for a LIST now and then.
-//   - List and Empty never answer from anything older than DirTTL, nor does
-//     the first from anything else than a LIST: who lists a directory wants to
-//     see what other tools have written. A lone gateway knows without a
-//     request that a directory is empty.
+//   - List never answers from anything older than DirTTL, even when alone: who
+//     lists a directory wants to see what other tools have written. Empty asks
+//     for one LIST, unless the gateway is alone.
 //   - A name that was denied and is asked for again, DirTTL later or more, is
 //     looked up: somebody waits for it to appear.
 //

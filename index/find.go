@@ -223,7 +223,7 @@ func (l *Listing) emptyKnown(d *dir, q tick) (empty, known bool) {
 			return false, true
 		}
 	}
-	if len(d.names) > 0 || d.hidden > 0 || !d.complete || l.opt.Strict {
+	if len(d.names) > 0 || d.hidden > 0 || !d.complete || d.began < d.doubt || l.opt.Strict {
 		return false, false
 	}
 	v := l.pres.view.Load()

@@ -22,19 +22,19 @@ type load struct {
 func (l *Listing) refresh(ctx context.Context, path string, need tick, all bool) error {
 	for {
 		d := l.lock(path)
+		if all {
+			need = max(need, d.doubt)
+		}
 		if all && d.complete && d.began >= need {
 			d.mu.Unlock()
 			return nil
 		}
 		f := d.load
 		if f == nil {
-			f = &load{began: l.reqs.begin(), first: make(chan struct{}), done: make(chan struct{})}
-			if !l.spawn(func() { l.run(path, f) }) {
+			if f = l.startLoad(d); f == nil {
 				d.mu.Unlock()
-				l.release(l.reqs.end(f.began))
 				return closed(store.OpList, path)
 			}
-			d.load = f
 		}
 		mine, until := f.began >= need, f.first
 		if all {
@@ -65,6 +65,17 @@ func (l *Listing) refresh(ctx context.Context, path string, need tick, all bool)
 		// Of a LIST that began too early only the end was awaited; and what
 		// was known may have been dropped meanwhile.
 	}
+}
+
+// startLoad begins a load; nil if the index is closed. d.mu is held.
+func (l *Listing) startLoad(d *dir) *load {
+	f := &load{began: l.reqs.begin(), first: make(chan struct{}), done: make(chan struct{})}
+	if !l.spawn(func() { l.run(d.path, f) }) {
+		l.reqs.end(f.began) // guards stay: nothing is asked any more
+		return nil
+	}
+	d.load = f
+	return f
 }
 
 // run carries a load out.
