@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -113,7 +114,7 @@ func askDate(ctx context.Context, endpoint string) (string, error) {
 func (x *examination) checkBucket(ctx context.Context) (*stack, bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	stack, err := connect(ctx, x.s3)
+	stack, err := connect(ctx, x.s3, slog.New(slog.DiscardHandler))
 	if err == nil {
 		x.d.ok("credentials", "are accepted")
 		x.d.ok("bucket", "%s can be listed", x.target)

@@ -128,7 +128,7 @@ func orShortest(d durationValue) time.Duration { return max(time.Duration(d), 1)
 // nothing is left open. The result is nil without a mount.
 func (g *gateway) start(ctx context.Context, options vfs.Options) (mounted, error) {
 	var err error
-	if g.stack, err = connect(ctx, g.s3); err != nil {
+	if g.stack, err = connect(ctx, g.s3, g.log); err != nil {
 		return nil, &problem{what: "open " + g.target.String(), err: err}
 	}
 	if err := g.admit(ctx); err != nil {
@@ -199,15 +199,15 @@ func stateDirProblem(dir string, err error) error {
 // serveStatus listens on the control socket and on the address of --status, if
 // there is one, and registers this gateway. It returns that address.
 func (g *gateway) serveStatus() (*statusServer, string, error) {
-	runtime, err := runtimeDir(g.getenv, g.uid)
+	run, err := runtimeDir(g.getenv, g.uid)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := os.MkdirAll(runtime, 0o700); err != nil {
+	if err := os.MkdirAll(run, 0o700); err != nil {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
 	s := &statusServer{Server: status.NewServer(g.snapshot, g.stack.counted)}
-	socket := status.SocketPath(g.stateDir, runtime)
+	socket := status.SocketPath(g.stateDir, run)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err
 	}
@@ -219,7 +219,7 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 		}
 		address = a.String()
 	}
-	s.unregister, err = status.Register(runtime, status.Entry{
+	s.unregister, err = status.Register(run, status.Entry{
 		Mountpoint: g.mountpoint,
 		Bucket:     g.target.String(),
 		StateDir:   g.stateDir,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/causewayfs/causeway/gateway/status"
@@ -22,8 +23,9 @@ type stack struct {
 	caps    store.Capabilities // set by probe
 }
 
-// connect opens the bucket of cfg and makes sure that it can be used.
-func connect(ctx context.Context, cfg s3.Config) (*stack, error) {
+// connect opens the bucket of cfg and makes sure that it can be used. Requests
+// that are repeated are logged for debugging.
+func connect(ctx context.Context, cfg s3.Config, log *slog.Logger) (*stack, error) {
 	base, err := s3.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -32,7 +34,10 @@ func connect(ctx context.Context, cfg s3.Config) (*stack, error) {
 		return nil, err
 	}
 	counted := metrics.Wrap(base)
-	return &stack{base: base, counted: counted, top: retry.New(counted, retry.Config{})}, nil
+	top := retry.New(counted, retry.Config{OnRetry: func(op store.Op, key string, err error) {
+		log.Debug("request is repeated", "op", op, "key", key, "err", err)
+	}})
+	return &stack{base: base, counted: counted, top: top}, nil
 }
 
 // A probe that a busy server disturbs is run again.

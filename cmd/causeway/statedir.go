@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -40,8 +41,12 @@ func stateName(endpoint string, t target) string {
 }
 
 // runtimeDir returns the directory in which running mounts register: /run for
-// root, else $XDG_RUNTIME_DIR, and the state home where there is none.
+// root (on macOS /var/run), else $XDG_RUNTIME_DIR, and the state home where
+// there is none.
 func runtimeDir(getenv func(string) string, uid int) (string, error) {
+	if uid == 0 && runtime.GOOS == "darwin" {
+		return "/var/run/causeway", nil
+	}
 	if uid == 0 {
 		return "/run/causeway", nil
 	}
