@@ -168,6 +168,9 @@ func (s *Store) Unwrap() store.Store { return s.next }
 
 // strike carries a request out, with the fault that applies to it.
 func (s *Store) strike(ctx context.Context, op store.Op, key string, carryOut func() error) (Fault, error) {
+	if ctx.Err() != nil {
+		return Fault{}, carryOut() // which is over before it begins
+	}
 	i := slices.IndexFunc(s.rules, func(r *Rule) bool { return r.applies(Request{op, key}) })
 	if i < 0 {
 		return Fault{}, carryOut()

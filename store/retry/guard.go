@@ -36,7 +36,7 @@ func (c *call) guarded(ctx context.Context, factor int, bytes int64, nonce strin
 			}
 		}
 		if !c.again(ctx, err) {
-			return store.Info{}, err
+			return store.Info{}, c.over(ctx, err)
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (b *body) open(c *call, opts store.GetOptions) (*store.Object, error) {
 		err = b.explain(err)
 		stop(nil)
 		if !c.again(b.ctx, err) {
-			return nil, err
+			return nil, c.over(b.ctx, err)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func (b *body) resume(cause error) error {
 		b.call = b.s.begin(store.OpGet, b.key)
 	}
 	if !b.call.again(b.ctx, cause) {
-		return cause
+		return b.call.over(b.ctx, cause)
 	}
 	b.release()
 	obj, err := b.open(b.call, store.GetOptions{Offset: b.offset, Length: b.left, IfMatch: b.etag})

@@ -40,6 +40,7 @@ package retry
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -94,7 +95,7 @@ func (c Config) withDefaults() Config {
 		c.MaxDelay = defaultMaxDelay
 	}
 	if c.Budget == nil {
-		c.Budget = NewBudget()
+		c.Budget = NewBudget(defaultShare, defaultPerSecond, defaultBurst)
 	}
 	return c
 }
@@ -210,14 +211,26 @@ func (c *call) wait(ctx context.Context, pause time.Duration, err error) bool {
 	}
 }
 
+// over returns what a call that ends with err reports: that it was canceled,
+// if that is why there is no further attempt.
+func (c *call) over(ctx context.Context, err error) error {
+	if !errors.Is(ctx.Err(), context.Canceled) || store.IsKind(err, store.Canceled) {
+		return err
+	}
+	return &store.Error{Op: c.op, Key: c.key, Kind: store.Canceled, Err: errors.Join(ctx.Err(), err)}
+}
+
 // repeat sends a request, whose effect is the same twice, until it has an
 // answer.
 func (s *Store) repeat(ctx context.Context, op store.Op, key string, factor int, bytes int64, send func(context.Context) error) error {
 	c := s.begin(op, key)
 	for {
 		err := c.try(ctx, factor, bytes, send)
-		if err == nil || !c.again(ctx, err) {
-			return err
+		if err == nil {
+			return nil
+		}
+		if !c.again(ctx, err) {
+			return c.over(ctx, err)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (s *Store) Copy(ctx context.Context, src, dst string, opts store.CopyOption
 		k := store.KindOf(err)
 		unknown := opts.If.Set() && (k == store.Unavailable || k == store.Timeout)
 		if unknown || !c.again(ctx, err) {
-			return store.Info{}, err
+			return store.Info{}, c.over(ctx, err)
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (s *Store) Delete(ctx context.Context, key string, cond store.Precondition)
 			return unsettled(store.OpDelete, key, err)
 		}
 		if !c.again(ctx, err) {
-			return err
+			return c.over(ctx, err)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) (map[string]error
 			if c.again(ctx, err) {
 				continue
 			}
-			return c.abandoned(failed, keys, err)
+			return c.abandoned(failed, keys, c.over(ctx, err))
 		}
 		var passing error
 		keys = keys[:0:0]

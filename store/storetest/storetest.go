@@ -121,6 +121,12 @@ func (s *suite) read(key string, opts store.GetOptions) ([]byte, *store.Object) 
 	return data, obj
 }
 
+// outrun reports that a body could not be read to its end because its version
+// was replaced meanwhile, which is a store's right if the connection broke.
+func outrun(err error) bool {
+	return store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist)
+}
+
 // holds demands that key has this content.
 func (s *suite) holds(key, content string) {
 	s.Helper()
