@@ -85,6 +85,9 @@ func (s *session) drain(ctx context.Context) error {
 	err := s.fs.Close(ctx, progress)
 	switch {
 	case err == nil:
+		if unmountErr == nil {
+			fmt.Fprintln(s.stderr, "causeway: all is in S3")
+		}
 		return unmountErr
 	case errors.Is(context.Cause(ctx), errInterruptedAgain):
 		err = fmt.Errorf("%w, so the rest stays in %s", errInterruptedAgain, s.stateDir)

@@ -12,22 +12,14 @@ import (
 // (-ldflags "-X main.release=v1.2.3").
 var release = "dev"
 
-// versionString returns the release with the revision it was built from.
+// versionString returns the release, or what the go command knows of the source
+// where none was set.
 func versionString() string {
-	v := release
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	if v == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+	if ok && release == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += "+" + s.Value[:min(len(s.Value), 12)]
-		}
-	}
-	return v
+	return release
 }
 
 func newVersion(a *app) *cobra.Command {
