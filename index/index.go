@@ -74,6 +74,11 @@ type Index interface {
 	// Stat is Lookup with an answer that is fresh, or NotExist.
 	Stat(ctx context.Context, path string) (Answer, error)
 
+	// Peek tells what is known of path without a request and without
+	// counting as a question. It reports false if nothing is, or if path is
+	// known not to exist.
+	Peek(path string) (Entry, bool)
+
 	// List returns all entries of a directory, sorted by name, from
 	// knowledge that is fresh. Attr is nil where not known. A directory that
 	// has no entries and no marker is an empty list, not an error.
@@ -87,6 +92,8 @@ type Index interface {
 
 	// Put tells that path is now e: committed by this gateway, or seen in
 	// the answer to a request that began after asOf. Attr must be set.
+	// Modified may be zero, since the answer to a PUT does not have it: the
+	// next listing that shows the same ETag tells.
 	Put(path string, e Entry, asOf time.Time)
 
 	// Made is Put for a directory that this gateway has just made and whose
