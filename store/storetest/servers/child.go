@@ -54,7 +54,7 @@ func runVersity(ctx context.Context, dir string) (access, func(), error) {
 	}
 	creds := s.Credentials()
 	stop := func() { _ = s.Close(context.Background()) }
-	return access{Endpoint: s.Endpoint(), AccessKey: creds.AccessKeyID, SecretKey: creds.SecretAccessKey}, stop, nil
+	return access{Endpoint: s.Endpoint(), AccessKey: creds.AccessKeyID, SecretKey: creds.SecretAccessKey, PID: os.Getpid()}, stop, nil
 }
 
 func runMinIO(ctx context.Context, dir string) (access, func(), error) {
@@ -79,6 +79,7 @@ func runMinIO(ctx context.Context, dir string) (access, func(), error) {
 	if err := cmd.Start(); err != nil {
 		return access{}, nil, err
 	}
+	a.PID = cmd.Process.Pid
 	stop := func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

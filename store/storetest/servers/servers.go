@@ -120,15 +120,19 @@ type access struct {
 	Endpoint  string
 	AccessKey string
 	SecretKey string
+	PID       int // of the server itself
 	Error     string
 }
 
 // Start runs a server that is not shared, on dir, until the test ends. The
-// same dir again continues with the same objects.
+// same dir again continues with the same objects; empty means a new one.
 func Start(t testing.TB, kind Kind, dir string) *Server {
 	t.Helper()
 	if !shared.ready {
 		t.Fatal("servers: TestMain must call servers.Main")
+	}
+	if dir == "" {
+		dir = t.TempDir()
 	}
 	s, err := startChild(kind, dir)
 	if err != nil {
@@ -136,6 +140,16 @@ func Start(t testing.TB, kind Kind, dir string) *Server {
 	}
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// Try reports why a server of that kind cannot be started, or nil.
+func Try(kind Kind) error {
+	s, err := startChild(kind, "")
+	if err != nil {
+		return err
+	}
+	s.Stop()
+	return nil
 }
 
 // Endpoint returns the server's URL.
@@ -160,17 +174,18 @@ func (s *Server) Bucket(t testing.TB) s3.Config {
 	return cfg
 }
 
-// Stop ends the server in good order, and removes its directory if Start was
-// not given one.
+// Stop ends the server in good order. It may be called again.
 func (s *Server) Stop() {
 	_ = s.stdin.Close()
 	<-s.ended
 }
 
-// Kill ends versitygw like a crash. MinIO survives its guardian only until it
-// notices, so for it Kill is Stop.
+// Kill ends the server like a crash. The child that guards MinIO stays, to clean
+// up behind it.
 func (s *Server) Kill() {
-	_ = s.cmd.Process.Kill()
+	if p, err := os.FindProcess(s.access.PID); err == nil {
+		_ = p.Kill()
+	}
 	s.Stop()
 }
 
