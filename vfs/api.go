@@ -76,7 +76,10 @@ type DirEntry struct {
 	Name string
 	ID   NodeID
 	Type FileType
-	Off  uint64 // give it to ReadDir to go on behind this entry
+	// TypeUnknown: the listing does not tell, and it may be something else
+	// than Type, such as a symbolic link.
+	TypeUnknown bool
+	Off         uint64 // give it to ReadDir to go on behind this entry
 	// Known is set by ReadDirPlus when the attributes are at hand. It then
 	// counts as a lookup, for which Forget must be called. Never set for
 	// "." and "..".

@@ -168,6 +168,10 @@ func (fs *FS) committed(f *file, s *shipment) {
 	s.c.rebase(origin{key: s.key, etag: s.entry.ETag, size: s.entry.Size}, s.gen)
 	f.committed = s.gen
 	f.staged = false
+	if f.signed {
+		s.c.unsign()
+		f.signed = false
+	}
 	f.entry.ETag, f.entry.Size, f.entry.Modified = s.entry.ETag, s.entry.Size, s.entry.Modified
 	if s.lateTag {
 		f.attrGen++

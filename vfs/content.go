@@ -321,6 +321,20 @@ func (c *content) snapshot() ([]byte, uint64, error) {
 	return p, c.gen, nil
 }
 
+// sign notes with the local file which path its bytes are for.
+func (c *content) sign(path string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return setAttr(c.file, pathAttr, path)
+}
+
+// unsign takes the note away, since the bytes are in S3.
+func (c *content) unsign() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	removeAttr(c.file, pathAttr)
+}
+
 // sync makes the local file durable.
 func (c *content) sync() error {
 	c.mu.Lock()

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -229,6 +230,9 @@ func (d *deleter) send(batch []*removal) bool {
 		failed, err = d.fs.store.DeleteMany(ctx, keys)
 	}
 	ok := err == nil && len(failed) == 0
+	if store.IsKind(err, store.Invalid) && len(keys) > 1 {
+		failed, err = d.sendEach(ctx, keys), nil // one key must not hold up the others
+	}
 	for key, e := range failed {
 		d.fs.noteError(d.fs.fault("remove", key, e))
 	}
@@ -239,8 +243,9 @@ func (d *deleter) send(batch []*removal) bool {
 	var released []*removal
 	for _, r := range batch {
 		delete(d.sending, r.key)
-		if err == nil && failed[r.key] == nil {
-			released = append(released, r)
+		e := cmp.Or(err, failed[r.key])
+		if e == nil || hopeless(e) {
+			released = append(released, r) // what cannot be removed shows again
 		} else if d.waiting[r.key] == nil {
 			d.waiting[r.key] = r
 		} else {
@@ -255,6 +260,26 @@ func (d *deleter) send(batch []*removal) bool {
 		close(r.done)
 	}
 	return ok
+}
+
+// sendEach deletes keys one by one and returns what failed.
+func (d *deleter) sendEach(ctx context.Context, keys []string) map[string]error {
+	failed := map[string]error{}
+	for _, key := range keys {
+		if err := d.fs.store.Delete(ctx, key, store.Always); err != nil {
+			failed[key] = err
+		}
+	}
+	return failed
+}
+
+// hopeless reports whether trying again will not help.
+func hopeless(err error) bool {
+	switch store.KindOf(err) {
+	case store.Invalid, store.Denied, store.Unsupported:
+		return true
+	}
+	return false
 }
 
 // prepare does what must happen before the objects go: open files get their

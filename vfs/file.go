@@ -37,6 +37,7 @@ type file struct {
 	wholeFrom uint64
 	committed uint64 // the last content.gen that is in S3
 	staged    bool   // a temporary name: stays here until it is renamed
+	signed    bool   // the local file says which path it is for
 	since     time.Time
 
 	// superseded says that somebody else replaced or removed the name; a
@@ -320,16 +321,10 @@ func (fs *FS) swapContentLocked(f *file, c *content) {
 	if old := f.content; old != nil {
 		fs.retire(old, "", "", false)
 	}
-	f.content = c
+	f.content, f.signed = c, false
 }
 
-// writable makes sure that the local file of f is not the cache's.
-func (fs *FS) writable(f *file) error {
-	f.node.mu.Lock()
-	defer f.node.mu.Unlock()
-	return fs.writableLocked(f)
-}
-
+// writableLocked makes sure that the local file of f is not the cache's.
 func (fs *FS) writableLocked(f *file) error {
 	c := f.content
 	c.mu.Lock()

@@ -43,9 +43,8 @@ type FS struct {
 	inv atomic.Pointer[Invalidator]
 
 	// Counters for Stats.
-	committing, handles           atomic.Int64
-	commits, commitErrors, kept   atomic.Int64
-	stagedFiles, stagedBytesGuess atomic.Int64
+	committing, handles         atomic.Int64
+	commits, commitErrors, kept atomic.Int64
 
 	mu        sync.Mutex
 	local     map[*node]struct{} // nodes with changes that are not in S3
@@ -225,7 +224,11 @@ func (fs *FS) keepLocal() error {
 		}
 		if err := fs.keep(f, path, "the filesystem was closed before it was renamed or committed"); err != nil {
 			errs = append(errs, err)
+			continue
 		}
+		f.content.mu.Lock()
+		fs.state.discard(f.content.path)
+		f.content.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }

@@ -108,6 +108,7 @@ const spaceStep = 256 << 20
 // Flush implements Files. A descriptor that was duplicated is flushed several
 // times: what was committed once is not sent again.
 func (fs *FS) Flush(ctx context.Context, h *Handle) error {
+	fs.signStaged(h)
 	return fs.commitHandle(ctx, h)
 }
 
@@ -118,6 +119,7 @@ func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
 	local := f.staged && f.dirtyLocked()
 	h.node.mu.Unlock()
 	if local {
+		fs.signStaged(h)
 		return fs.fault("fsync", fs.pathOf(h.node), c.sync())
 	}
 	if f.dirty() {
@@ -127,6 +129,20 @@ func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
 		return err
 	}
 	return fs.flushAttr(ctx, h.node)
+}
+
+// signStaged writes the path of a temporary file beside its bytes, so that a
+// gateway which is killed now leaves them where recover finds them.
+func (fs *FS) signStaged(h *Handle) {
+	f := h.f
+	h.node.mu.Lock()
+	defer h.node.mu.Unlock()
+	if !f.staged || f.signed || !f.dirtyLocked() {
+		return
+	}
+	if path, ok := fs.nodes.path(h.node); ok {
+		f.signed = f.content.sign(path) == nil
+	}
 }
 
 // commitHandle commits what was written through h.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -108,6 +109,10 @@ func (fs *FS) target(op string, parent NodeID, name string) (*node, string, erro
 		return nil, "", &Error{Op: op, Path: path, Kind: NotExist}
 	case len(name) > maxName, len(path) > store.MaxKeyBytes-1:
 		return nil, "", &Error{Op: op, Path: path, Kind: NameTooLong}
+	case !utf8.ValidString(name) && op == "lookup":
+		return nil, "", &Error{Op: op, Path: path, Kind: NotExist}
+	case !utf8.ValidString(name): // S3 keys are UTF-8
+		return nil, "", &Error{Op: op, Path: path, Kind: Invalid}
 	case name == "", name == ".", name == "..", strings.ContainsAny(name, "/\x00"):
 		return nil, "", &Error{Op: op, Path: path, Kind: Invalid}
 	case path == reserved && op == "lookup":

@@ -24,6 +24,10 @@ const (
 	setgid = 0o2000
 )
 
+// pathMax bounds the target of a symbolic link, and with it the size of an
+// object that may be something else than a file (linux/limits.h).
+const pathMax = 4096
+
 // newEntry is a name that c makes in p. In a directory with the setgid bit it
 // gets the directory's group, and a directory the bit too (inode(7)).
 func (fs *FS) newEntry(c Caller, p *node, name string, typ FileType, mode uint32) index.Entry {
@@ -64,7 +68,6 @@ func (fs *FS) Mkdir(ctx context.Context, c Caller, parent NodeID, name string, m
 
 // Symlink implements Directories.
 func (fs *FS) Symlink(ctx context.Context, c Caller, parent NodeID, name, target string) (Known, error) {
-	const pathMax = 4096 // linux/limits.h
 	if len(target) >= pathMax {
 		return Known{}, &Error{Op: "symlink", Path: name, Kind: NameTooLong}
 	}

@@ -220,16 +220,6 @@ func (t *nodeTable) move(n, newParent *node, name string) {
 	n.pins--
 }
 
-// unlinked reports whether n has lost its name, or is below one that has.
-func (t *nodeTable) unlinked(n *node) bool {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for n.parent != nil {
-		n = n.parent
-	}
-	return n != t.root
-}
-
 func (t *nodeTable) pin(n *node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -78,6 +78,7 @@ func (fs *FS) emitDots(n *node, off uint64, emit func(DirEntry) bool) bool {
 func (fs *FS) dirEntry(d *DirHandle, i uint64, plus bool) DirEntry {
 	ans := d.snap[i]
 	e := DirEntry{Name: ans.Name, Type: ans.Type, Off: i + dots + 1}
+	e.TypeUnknown = ans.Attr == nil && ans.Type == TypeFile && ans.Size < pathMax
 	if plus {
 		if known, ok := fs.lookupLocal(d.node, ans.Name); ok {
 			e.ID, e.Known = known.ID, &known

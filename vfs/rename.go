@@ -12,14 +12,13 @@ import (
 
 // move is one rename on its way.
 type move struct {
-	from, to         *node // directories
-	name, newName    string
-	src, dst         string // paths
-	n                *node  // what moves
-	target           *node  // what is replaced and known; may be nil
-	entry            index.Entry
-	exclusive        bool
-	replaced, isFile bool
+	from, to      *node // directories
+	name, newName string
+	src, dst      string // paths
+	n             *node  // what moves
+	target        *node  // what is replaced and known; may be nil
+	entry         index.Entry
+	exclusive     bool
 }
 
 // Rename implements Directories.
@@ -89,7 +88,6 @@ func (fs *FS) checkTarget(ctx context.Context, m *move) error {
 	} else if e, ok := fs.idx.Peek(m.dst); ok {
 		typ, exists = e.Type, true
 	}
-	m.replaced = exists
 	fail := func(k Kind) error { return &Error{Op: "rename", Path: m.dst, Kind: k} }
 	switch isDir := m.entry.Type == TypeDir; {
 	case isDir && (m.dst + "/")[:min(len(m.dst)+1, len(m.src)+1)] == m.src+"/":

@@ -199,9 +199,22 @@ func (b *bridge) StatFs(cancel <-chan struct{}, h *raw.InHeader, out *raw.Statfs
 	return raw.OK
 }
 
-// Access makes the kernel stop asking: with default_permissions it decides
-// itself, without only the user who mounted gets in.
-func (b *bridge) Access(<-chan struct{}, *raw.AccessIn) raw.Status { return raw.ENOSYS }
+// Access is access(2). With default_permissions the kernel decides itself and
+// does not ask. Without, only root gets in, who may do anything but execute a
+// file that nobody may (path_resolution(7), "Bypassing permission checks").
+func (b *bridge) Access(cancel <-chan struct{}, in *raw.AccessIn) raw.Status {
+	const execute = 1 // X_OK
+	if in.Mask&execute == 0 {
+		return raw.OK
+	}
+	ctx := b.begin(cancel, &in.InHeader)
+	defer ctx.finish()
+	k, err := b.ops.GetAttr(ctx, vfs.NodeID(in.NodeId), nil)
+	if err == nil && k.Type == vfs.TypeFile && k.Mode&0o111 == 0 {
+		return raw.EACCES
+	}
+	return b.status("access", in.NodeId, err)
+}
 
 // Statx makes the kernel use GetAttr.
 func (b *bridge) Statx(<-chan struct{}, *raw.StatxIn, *raw.StatxOut) raw.Status { return raw.ENOSYS }

@@ -64,7 +64,11 @@ func (b *bridge) list(cancel <-chan struct{}, in *raw.ReadIn, out *raw.DirEntryL
 }
 
 func dirent(e *vfs.DirEntry) raw.DirEntry {
-	return raw.DirEntry{Name: e.Name, Ino: uint64(e.ID), Mode: typeBits[e.Type], Off: e.Off}
+	d := raw.DirEntry{Name: e.Name, Ino: uint64(e.ID), Mode: typeBits[e.Type], Off: e.Off}
+	if e.TypeUnknown {
+		d.Mode = 0 // DT_UNKNOWN: whoever needs the type asks for it
+	}
+	return d
 }
 
 // ReleaseDir closes a directory.
