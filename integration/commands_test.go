@@ -135,7 +135,6 @@ func TestDoctor(t *testing.T) {
 		if r := env.Causeway(t, nil, args...); r.Code != 0 {
 			t.Errorf("doctor: exit status %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 		}
-		env.Put(t, "odd/../key", []byte("x"), nil)
 		if r := env.Causeway(t, []string{"AWS_SECRET_ACCESS_KEY=wrong"}, args...); r.Code != 1 {
 			t.Errorf("doctor with a wrong secret: exit status %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 		}

@@ -47,7 +47,7 @@ func sourceTree(t *testing.T) string {
 	for name, mode := range map[string]fs.FileMode{
 		"script": 0o755, "secret": 0o600, "readonly": 0o444, "deep/er/and/deeper/leaf": 0o640, "sp ace/a b": 0o664,
 		"ünïcode 日本語/ñ": 0o644, "percent%2Fplus+&=?#": 0o644, "quote'\"`$(x)": 0o644, ".hidden": 0o644, "-dash": 0o644,
-		"back\\slash": 0o644, "new\nline": 0o644, strings.Repeat("n", 255): 0o644,
+		"back\\slash": 0o644, "new\nline": 0o644, strings.Repeat("n", 200): 0o644,
 	} {
 		path := filepath.Join(odd, name)
 		must(t, os.WriteFile(path, []byte(name), 0o600))
@@ -218,7 +218,7 @@ func whole(b []byte) error {
 	}
 	text, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
 	if crc32.ChecksumIEEE(text) != sum {
-		return fmt.Errorf("%d bytes with a wrong checksum", len(b))
+		return fmt.Errorf("%d bytes with a wrong checksum, from %q to %q", len(b), b[:min(len(b), 20)], b[max(0, len(b)-24):])
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func TestEditorSaves(t *testing.T) {
 
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
-	for _, m := range []*harness.Mount{a, b, b} {
+	for name, m := range map[string]*harness.Mount{"this gateway": a, "the other one": b, "the other one too": b} {
 		readers.Go(func() {
 			for n := 0; ; n++ {
 				got, err := os.ReadFile(m.Path("doc"))
@@ -246,7 +246,7 @@ func TestEditorSaves(t *testing.T) {
 					err = whole(got)
 				}
 				if err != nil {
-					t.Errorf("read %d: %v", n, err)
+					t.Errorf("read %d on %s: %v", n, name, err)
 					return
 				}
 				select {

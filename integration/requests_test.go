@@ -106,7 +106,21 @@ var costs = []struct {
 		},
 		want: want{s3proxy.PutObject: 1},
 	}, {
-		name: "cp -a",
+		name: "attributes before close",
+		do: func(t *testing.T, dir string) {
+			f, err := os.Create(filepath.Join(dir, "f"))
+			must(t, err)
+			_, err = f.WriteString("text")
+			must(t, err)
+			must(t, f.Chmod(0o751))
+			must(t, f.Chown(os.Getuid(), os.Getgid()))
+			must(t, os.Chtimes(f.Name(), time.Unix(1e9, 0), time.Unix(1e9, 5000)))
+			must(t, unix.Fsetxattr(int(f.Fd()), "user.key", []byte("value"), 0))
+			must(t, f.Close())
+		},
+		want: want{s3proxy.PutObject: 1},
+	}, {
+		name: "cp -a, which creates exclusively",
 		do: func(t *testing.T, dir string) {
 			from := filepath.Join(t.TempDir(), "f")
 			write(t, from, "text")
@@ -114,7 +128,7 @@ var costs = []struct {
 			must(t, os.Chtimes(from, time.Unix(1e9, 0), time.Unix(1e9, 5000)))
 			harness.Must(t, dir, "cp", "-a", from, "f")
 		},
-		want: want{s3proxy.PutObject: 1},
+		want: want{s3proxy.PutObject: 2},
 	}, {
 		name:    "chmod and times of a file",
 		prepare: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "f"), "text") },
@@ -137,14 +151,14 @@ var costs = []struct {
 		name:    "remove a file",
 		prepare: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "f"), "text") },
 		do:      func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) },
-		want:    want{s3proxy.DeleteObjects: 1},
+		want:    want{s3proxy.DeleteObject: 1},
 	}, {
 		name:    "rename a file that is in S3",
 		prepare: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "f"), "text") },
 		do: func(t *testing.T, dir string) {
 			must(t, os.Rename(filepath.Join(dir, "f"), filepath.Join(dir, "g")))
 		},
-		want: want{s3proxy.CopyObject: 1, s3proxy.DeleteObjects: 1},
+		want: want{s3proxy.CopyObject: 1, s3proxy.DeleteObject: 1},
 	}, {
 		name: "64 saves at the same time",
 		do: func(t *testing.T, dir string) {
@@ -260,6 +274,7 @@ func TestRequestsOfLargeFile(t *testing.T) {
 	onBoth(t, func(t *testing.T, env *harness.Env) {
 		m := env.Mount(t)
 		data := pattern(2, 40<<20)
+		names(t, m.Dir)
 		got := env.Requests(t, func() { must(t, os.WriteFile(m.Path("large"), data, 0o644)) })
 		parts := got[s3proxy.UploadPart]
 		delete(got, s3proxy.UploadPart)
@@ -280,6 +295,7 @@ func TestRequestsOfEdit(t *testing.T) {
 		data := pattern(3, 96<<20)
 		env.Put(t, "large", data, nil)
 		m := env.Mount(t)
+		names(t, m.Dir)
 		got := env.Requests(t, func() {
 			f, err := os.OpenFile(m.Path("large"), os.O_RDWR, 0)
 			must(t, err)

@@ -22,6 +22,8 @@ const (
 	readyLimit = 60 * time.Second
 	drainLimit = 90 * time.Second
 	killLimit  = 20 * time.Second
+	lifeLimit  = 4 * time.Minute // of a process, if the test is not a long one
+	longLife   = 30 * time.Minute
 )
 
 // MountOptions say how a mount differs from the usual.
@@ -115,7 +117,18 @@ func (m *Mount) Start() {
 	}
 	ready, done := make(chan string, 1), make(chan struct{})
 	m.done = done
+	limit := lifeLimit
+	if Long() {
+		limit = longLife
+	}
+	// A filesystem that hangs would hang the test for good: its system calls
+	// cannot be interrupted. SIGQUIT ends the process, with all its stacks.
+	tooLong := time.AfterFunc(limit, func() {
+		m.t.Errorf("the mount process was ended after %v: something hangs", limit)
+		m.cmd.Process.Signal(syscall.SIGQUIT)
+	})
 	go func(cmd *exec.Cmd) {
+		defer tooLong.Stop()
 		r := bufio.NewReader(stdout)
 		line, _ := r.ReadString('\n')
 		ready <- strings.TrimSpace(line)
@@ -137,7 +150,7 @@ func (m *Mount) Start() {
 func (m *Mount) PID() int { return m.cmd.Process.Pid }
 
 // Log is the end of what the process has written to its standard error.
-func (m *Mount) Log() string { return string(tail([]byte(m.stderr.String()), 8000)) }
+func (m *Mount) Log() string { return string(tail([]byte(m.stderr.String()), 20000)) }
 
 // Running says whether the process has not ended yet.
 func (m *Mount) Running() bool {
