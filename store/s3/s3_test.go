@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -261,4 +262,30 @@ func FuzzMetadata(f *testing.F) {
 			t.Errorf("metadata %q came back as %q (sent %q)", v, got, sent["k"])
 		}
 	})
+}
+
+// BenchmarkClientPut is what a small Put costs on this side alone.
+func BenchmarkClientPut(b *testing.B) {
+	answer := roundTrip(func(r *http.Request) (*http.Response, error) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		return &http.Response{
+			StatusCode: http.StatusOK, Header: http.Header{"Etag": {`"e"`}, "X-Amz-Request-Id": {"1"}},
+			Body: http.NoBody, Request: r,
+		}, nil
+	})
+	st, err := Open(b.Context(), Config{
+		Bucket: "b", Endpoint: "http://127.0.0.1:1", Credentials: &Credentials{AccessKeyID: "id", SecretAccessKey: "s"},
+		WrapTransport: func(http.RoundTripper) http.RoundTripper { return answer },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	content := strings.Repeat("x", 2500)
+	meta := store.Metadata{"mtime": "1700000000.123456789", "mode": "33188", "uid": "0", "gid": "0"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := st.Put(b.Context(), "dir/file", store.Body{Reader: strings.NewReader(content), Size: 2500}, store.PutOptions{Meta: meta}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
