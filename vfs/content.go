@@ -38,6 +38,8 @@ type content struct {
 	gen     uint64         // grows with every change of the bytes
 	parts   map[int]uint64 // gen of the last change of each part, see partOf
 	frozen  int            // a commit reads the file: writers wait
+	changed bool           // the bytes were changed here: fetched ones are put in under the lock
+	filling int            // fetched pieces that are being put in without the lock
 	fetches []*fetch
 	wake    chan struct{} // closed and replaced on progress of a fetch, and on thaw
 	cached  bool          // the local file belongs to the cache and must not be changed
@@ -138,7 +140,9 @@ func (c *content) whole() bool {
 }
 
 // fill writes bytes of the origin that were fetched, except where they have
-// been overwritten or cut off since.
+// been overwritten or cut off since. As long as nobody changed the content,
+// nobody else writes where a fetch does, and the disk is written without the
+// lock.
 func (c *content) fill(p []byte, off int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +152,7 @@ func (c *content) fill(p []byte, off int64) error {
 		if !missing {
 			break
 		}
-		if _, err := c.file.WriteAt(p[gap.lo-off:gap.hi-off], gap.lo); err != nil {
+		if err := c.putLocked(p[gap.lo-off:gap.hi-off], gap.lo); err != nil {
 			return err
 		}
 		c.valid.add(gap.lo, gap.hi)
@@ -156,6 +160,21 @@ func (c *content) fill(p []byte, off int64) error {
 	}
 	c.notifyLocked()
 	return nil
+}
+
+// putLocked writes fetched bytes to the local file.
+func (c *content) putLocked(p []byte, off int64) error {
+	file := c.file
+	if c.changed {
+		_, err := file.WriteAt(p, off)
+		return err
+	}
+	c.filling++
+	c.mu.Unlock()
+	_, err := file.WriteAt(p, off)
+	c.mu.Lock()
+	c.filling--
+	return err
 }
 
 func (c *content) notifyLocked() {
@@ -289,8 +308,10 @@ func (c *content) thaw() {
 	c.notifyLocked()
 }
 
+// thawedLocked waits until the bytes may be changed.
 func (c *content) thawedLocked(ctx context.Context) error {
-	for c.frozen > 0 {
+	c.changed = true
+	for c.frozen > 0 || c.filling > 0 {
 		if err := c.waitLocked(ctx); err != nil {
 			return err
 		}

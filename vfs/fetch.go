@@ -24,9 +24,9 @@ type fetcher interface {
 // large enough that the round trip does not show, several at a time.
 const (
 	randomBlock     = 128 << 10
-	sequentialBlock = 4 << 20
-	maxAhead        = 32 << 20
-	maxFetches      = 8 // of one content
+	sequentialBlock = 8 << 20
+	maxAhead        = 40 << 20
+	maxFetches      = 5 // of one content
 )
 
 // fetch is one request under way for a content.

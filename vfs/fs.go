@@ -52,7 +52,7 @@ type FS struct {
 	lastErrAt time.Time
 }
 
-const copyBuffer = 256 << 10
+const copyBuffer = 512 << 10
 
 // Announcer is implemented by an index that must tell other gateways of this
 // one before its first change.
