@@ -182,19 +182,24 @@ func (c *content) notifyLocked() {
 	c.wake = make(chan struct{})
 }
 
+// readable makes up to n bytes at off valid and returns the local file, which
+// stays open as long as the content is in use, and how many bytes there are:
+// fewer than n only at the end. ahead is as for readAt.
+func (c *content) readable(ctx context.Context, n, off, ahead int64) (*os.File, int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n = min(n, c.size-off)
+	if n <= 0 {
+		return nil, 0, nil
+	}
+	return c.file, n, c.ensureLocked(ctx, off, off+n, ahead)
+}
+
 // readAt reads up to len(p) bytes; fewer only at the end. ahead is how many
 // bytes behind them the reader is likely to ask for next.
 func (c *content) readAt(ctx context.Context, p []byte, off, ahead int64) (int, error) {
-	c.mu.Lock()
-	n := min(int64(len(p)), c.size-off)
-	if n <= 0 {
-		c.mu.Unlock()
-		return 0, nil
-	}
-	err := c.ensureLocked(ctx, off, off+n, ahead)
-	file := c.file
-	c.mu.Unlock()
-	if err != nil {
+	file, n, err := c.readable(ctx, int64(len(p)), off, ahead)
+	if n <= 0 || err != nil {
 		return 0, err
 	}
 	got, err := file.ReadAt(p[:n], off)

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"errors"
+	"os"
 	"syscall"
 )
 
@@ -12,20 +13,40 @@ const maxSize = 5 << 40
 
 // Read implements Files.
 func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, error) {
+	c, err := fs.beginRead(h, off)
+	if err != nil {
+		return 0, err
+	}
+	n, err := c.readAt(ctx, p, off, h.ahead(off, len(p)))
+	return n, fs.fault("read", fs.pathOf(h.node), err)
+}
+
+// ReadFile is Read for a front end that can move bytes from a file by itself:
+// the n bytes are at off of file, which is open as long as h is. file is nil
+// at the end.
+func (fs *FS) ReadFile(ctx context.Context, h *Handle, size int, off int64) (file *os.File, n int, err error) {
+	c, err := fs.beginRead(h, off)
+	if err != nil {
+		return nil, 0, err
+	}
+	file, have, err := c.readable(ctx, int64(size), off, h.ahead(off, size))
+	return file, int(have), fs.fault("read", fs.pathOf(h.node), err)
+}
+
+// beginRead checks a read and returns the content to read from.
+func (fs *FS) beginRead(h *Handle, off int64) (*content, error) {
 	if !h.readable {
-		return 0, &Error{Op: "read", Kind: BadHandle}
+		return nil, &Error{Op: "read", Kind: BadHandle}
 	}
 	if off < 0 {
-		return 0, &Error{Op: "read", Kind: Invalid}
+		return nil, &Error{Op: "read", Kind: Invalid}
 	}
 	h.node.mu.Lock()
-	c := h.f.content
+	defer h.node.mu.Unlock()
 	if !h.read.Swap(true) && !h.f.dirtyLocked() {
 		h.node.pageETag = h.f.entry.ETag
 	}
-	h.node.mu.Unlock()
-	n, err := c.readAt(ctx, p, off, h.ahead(off, len(p)))
-	return n, fs.fault("read", fs.pathOf(h.node), err)
+	return h.f.content, nil
 }
 
 // ahead tells how many bytes to fetch behind a read: more, the longer the

@@ -17,6 +17,7 @@ type bridge struct {
 	// Constant data.
 	ops        vfs.Operations
 	pages      PageWriter // nil if ops is none
+	filer      FileReader // nil if ops is none
 	untouched  Untouched  // nil if ops is none
 	mountPoint string
 	log        *eventLog
@@ -32,11 +33,13 @@ var _ raw.RawFileSystem = (*bridge)(nil)
 func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge {
 	pages, _ := ops.(PageWriter)
 	untouched, _ := ops.(Untouched)
+	filer, _ := ops.(FileReader)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
 		ops:           ops,
 		pages:         pages,
 		untouched:     untouched,
+		filer:         filer,
 		log:           log,
 		now:           now,
 	}

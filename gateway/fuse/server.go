@@ -118,7 +118,6 @@ func (c *Config) mountOptions() *raw.MountOptions {
 		MaxBackground: maxBackground,
 
 		IgnoreSecurityLabels: true, // file capabilities and ACLs are not kept
-		DisableSplice:        true, // results are bytes: splicing would only be tried
 		ExtraCapabilities:    extraCapabilities,
 		DisabledCapabilities: disabledCapabilities,
 
