@@ -26,7 +26,6 @@ type question struct {
 	fresh     bool // the answer must be
 	polled    bool
 	listed    bool
-	again     bool // the name was denied before
 	lookAgain bool // an absence, given from memory, should be refreshed
 	hint      hint
 	answer    Answer

@@ -160,15 +160,22 @@ func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error 
 	return nil
 }
 
+// neededLocked reports whether f must outlive its last handle: it has changes
+// that can still be sent. A commit that failed has left its bytes to recover;
+// a temporary file stays nevertheless, since its rename may be tried again.
+func (f *file) neededLocked() bool {
+	if f.attrDirtyLocked() {
+		return true
+	}
+	return f.dirtyLocked() && !f.superseded && (f.staged || f.keptID == "")
+}
+
 // settle drops the file state of n if nothing needs it any more. What was
 // fetched or written goes to the cache, or away.
 func (fs *FS) settle(n *node) {
 	n.mu.Lock()
 	f := n.file
-	if f == nil || f.handles > 0 || (f.dirtyLocked() && !f.superseded && f.keptID == "") || f.attrDirtyLocked() {
-		if f != nil && f.handles == 0 && f.upload != nil {
-			defer fs.dropUpload(f.takeUploadLocked())
-		}
+	if f == nil || f.handles > 0 || f.neededLocked() {
 		n.mu.Unlock()
 		return
 	}

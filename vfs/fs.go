@@ -282,7 +282,6 @@ func (fs *FS) uploadOldStaged() {
 		}
 		if err := fs.commitFile(fs.bg, f); err != nil {
 			fs.noteError(err)
-			continue
 		}
 		fs.settle(n)
 	}

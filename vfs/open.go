@@ -100,6 +100,9 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) er
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if f.content == nil { // the name went away before its bytes were here
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
 	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
 	return nil
 }

@@ -42,6 +42,7 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 		return err
 	}
 	defer fs.nodes.unpin(m.n)
+	defer fs.settle(m.n)
 	if m.n.typ == TypeDir {
 		return fs.renameDir(ctx, m)
 	}
@@ -162,7 +163,6 @@ func (fs *FS) finishMove(m *move, inS3 bool) {
 	m.n.mu.Unlock()
 	fs.touchDir(m.from)
 	fs.touchDir(m.to)
-	fs.settle(m.n)
 }
 
 // replace marks the file of a node whose name another one has taken.
