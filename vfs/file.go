@@ -87,7 +87,9 @@ func (f *file) dirty() bool {
 
 func (f *file) wholeLocked() bool { return f.wholeFrom > f.committed }
 
-func (f *file) attrDirtyLocked() bool { return f.attrGen > f.attrSaved && !f.removed }
+func (f *file) attrDirtyLocked() bool {
+	return f.attrGen > f.attrSaved && !f.removed && !f.superseded
+}
 
 // localLocked reports whether this gateway knows better than S3.
 func (f *file) localLocked() bool {
