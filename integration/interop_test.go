@@ -82,6 +82,7 @@ func TestRclone(t *testing.T) {
 		sameTree(t, "written by rclone", contents(t, m.Path("theirs")), want)
 
 		harness.Must(t, m.Dir, "cp", "-a", local, "ours")
+		env.Quiesce(t) // changes of attributes follow within a moment
 		rclone(t, env, "check", local, bucket+"/ours", "--download")
 		back := t.TempDir()
 		rclone(t, env, "copy", bucket+"/ours", back)
@@ -222,6 +223,7 @@ func TestS3fs(t *testing.T) {
 
 	m := env.Mount(t)
 	shell(m.Dir, s3fsTree, "ours")
+	env.Quiesce(t) // changes of attributes follow within a moment
 	s3fsMount(t, env, func(dir string) {
 		sameLines(t, "s3fs reads what was written here", shell(dir, s3fsLook, "ours"), want)
 		shell(dir, s3fsTree, "theirs")

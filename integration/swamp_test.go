@@ -71,34 +71,45 @@ func swampWorker(args []string) error {
 
 // swampLocked adds one to a number under the model's lock, twice.
 func swampLocked(s *swamp.Store, me string, report *swampReport) error {
-	const model, name = "@test/locked/counter", "sum"
 	for range 2 {
-		lock, err := s.LockModel(context.Background(), model, 10*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		lock, err := s.LockModel(ctx, lockedModel, 10*time.Millisecond)
+		cancel()
 		if err != nil {
 			return fmt.Errorf("lock: %w", err)
 		}
-		newest, err := s.Latest(model, name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		v, err := swampAddOne(s)
+		if err := errors.Join(err, lock.Heartbeat(), lock.Release()); err != nil {
 			return err
-		}
-		sum := 0
-		if newest > 0 {
-			b, err := s.Load(model, name, newest)
-			if err != nil {
-				return fmt.Errorf("load what the last holder saved: %w", err)
-			}
-			sum, _ = strconv.Atoi(string(b))
-		}
-		v, err := s.Save(model, name, []byte(strconv.Itoa(sum+1)))
-		if err != nil {
-			return fmt.Errorf("save under the lock: %w", err)
 		}
 		report.Locked = append(report.Locked, v)
-		if err := errors.Join(lock.Heartbeat(), lock.Release()); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// lockedModel and lockedName hold the number.
+const lockedModel, lockedName = "@test/locked/counter", "sum"
+
+// swampAddOne saves a version that is one more than the newest, which must be
+// there: its writer has let go of the lock.
+func swampAddOne(s *swamp.Store) (version int, err error) {
+	newest, err := s.Latest(lockedModel, lockedName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	sum := 0
+	if newest > 0 {
+		b, err := s.Load(lockedModel, lockedName, newest)
+		if err != nil {
+			return 0, fmt.Errorf("load what the last holder saved: %w", err)
+		}
+		sum, _ = strconv.Atoi(string(b))
+	}
+	version, err = s.Save(lockedModel, lockedName, []byte(strconv.Itoa(sum+1)))
+	if err != nil {
+		return 0, fmt.Errorf("save under the lock: %w", err)
+	}
+	return version, nil
 }
 
 // swampStreams writes the kinds of payload that are not saved in one go.
@@ -199,11 +210,10 @@ func checkSwamp(t *testing.T, root string, saves int, reports []swampReport) {
 	}
 	oneToN(t, "shared", shared, swampProcesses*saves)
 	oneToN(t, "locked", locked, swampProcesses*2)
-	const model, name = "@test/locked/counter", "sum"
-	if v, err := s.Latest(model, name); err != nil || v != len(locked) {
+	if v, err := s.Latest(lockedModel, lockedName); err != nil || v != len(locked) {
 		t.Errorf("locked: latest is %d, %v, want %d", v, err, len(locked))
 	}
-	if b, err := s.Load(model, name, len(locked)); err != nil || string(b) != strconv.Itoa(len(locked)) {
+	if b, err := s.Load(lockedModel, lockedName, len(locked)); err != nil || string(b) != strconv.Itoa(len(locked)) {
 		t.Errorf("locked: counted to %s, %v, want %d: an update under the lock was lost", b, err, len(locked))
 	}
 	if locks, err := s.WalkLocks(); err != nil || len(locks) > 0 {
