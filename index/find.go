@@ -111,6 +111,10 @@ func (l *Listing) judge(d *dir, a *question) verdict {
 			a.answer = l.answer(d, a.name, n)
 			return answered
 		}
+		if n.attr == nil && !a.fresh && n.typ == TypeFile && n.size >= LookupSize {
+			a.answer = l.answer(d, a.name, n)
+			return answered
+		}
 		if n.attr != nil && !a.polled && l.pollHelps(n.age(), a.q) {
 			return needPoll
 		}

@@ -34,6 +34,11 @@ type Attr struct {
 	Other                   store.Metadata // keys of other tools, kept as they are
 }
 
+// LookupSize is the size, in bytes, from which an object is a file and nothing
+// else: the target of a symbolic link is shorter (PATH_MAX), and a device has
+// no bytes.
+const LookupSize = 4096
+
 // Entry is what is known of one name.
 type Entry struct {
 	Name     string // last component of the path
@@ -42,8 +47,8 @@ type Entry struct {
 	ETag     store.ETag // empty for a directory
 	Modified time.Time  // S3's LastModified; zero for a directory without a marker
 	Mtime    time.Time  // from the metadata, else Modified
-	// Attr is nil when only a listing told of the name. Results of Lookup
-	// and Stat always have it.
+	// Attr is nil when only a listing told of the name. Results of Stat
+	// always have it.
 	Attr *Attr
 	// Marker reports that the marker object of a directory exists. A
 	// directory without one vanishes with its last entry.
@@ -69,6 +74,10 @@ type Index interface {
 	// request, however old the knowledge is (Until says so): an open or a
 	// Stat that follows finds out. A name that is not known is NotExist
 	// without a request only if the whole directory is known and fresh.
+	//
+	// Attr may be nil for an object of LookupSize bytes or more, which a
+	// listing is enough to tell a file: whoever goes on to open it gets the
+	// attributes with the bytes.
 	Lookup(ctx context.Context, path string) (Answer, error)
 
 	// Stat is Lookup with an answer that is fresh, or NotExist.

@@ -75,7 +75,11 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 // known is an answer of the index as a front end gets it.
 func (fs *FS) known(n *node, ans index.Answer) Known {
 	ttl := max(0, ans.Until.Sub(fs.now()))
-	return Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
+	known := Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
+	if ans.Attr == nil {
+		known.AttrTTL = 0 // a stat has to ask; an open gets them with the bytes
+	}
+	return known
 }
 
 // dropName takes the name from a node that S3 no longer has.

@@ -85,6 +85,9 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) error {
 	f, n := h.f, h.node
 	if flags&syscall.O_TRUNC != 0 && h.writable {
+		if err := fs.needAttr(ctx, f, path); err != nil { // mode and owner stay
+			return err
+		}
 		return fs.overwrite(ctx, h, path)
 	}
 	n.mu.Lock()
@@ -181,7 +184,7 @@ func (fs *FS) revalidate(ctx context.Context, f *file) error {
 		n.mu.Lock()
 		f.since = asOf
 		n.mu.Unlock()
-		return nil
+		return fs.needAttr(ctx, f, path)
 	case store.IsKind(err, store.NotExist):
 		fs.idx.Remove(path)
 		return fs.vanished(f, path, err)
@@ -192,22 +195,47 @@ func (fs *FS) revalidate(ctx context.Context, f *file) error {
 	return fs.adopt(f, path, obj, asOf)
 }
 
+// needAttr gets the attributes of a file of which only a listing has told.
+func (fs *FS) needAttr(ctx context.Context, f *file, path string) error {
+	known := func() bool {
+		f.node.mu.Lock()
+		defer f.node.mu.Unlock()
+		return f.entry.Attr != nil
+	}
+	if known() {
+		return nil
+	}
+	ans, err := fs.idx.Stat(ctx, path)
+	if store.IsKind(err, store.NotExist) {
+		return fs.vanished(f, path, err)
+	}
+	if err != nil {
+		return err
+	}
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if f.entry.Attr == nil {
+		f.entry.Attr, f.entry.Mtime, f.entry.Modified = ans.Attr, ans.Mtime, ans.Modified
+	}
+	return nil
+}
+
 // firstRead is how many bytes come with the check that an open makes.
 const firstRead = 1 << 20
 
-// vanished handles an open of a name that is no longer in S3.
+// vanished handles an open of a name that is no longer in S3. The kernel looks
+// a stale name up again, and then says that there is none or makes it anew, as
+// the flags of open(2) ask, which Open does not see.
 func (fs *FS) vanished(f *file, path string, err error) error {
 	f.node.mu.Lock()
 	others := f.handles > 1
 	f.node.mu.Unlock()
 	if others {
 		fs.supersede(f.node)
-		return &Error{Op: "open", Path: path, Kind: Stale, Err: err}
-	}
-	if p, name := fs.nodes.parentOf(f.node); p != nil {
+	} else if p, name := fs.nodes.parentOf(f.node); p != nil {
 		fs.invalidator().InvalidateEntry(p.id, name)
 	}
-	return &Error{Op: "open", Path: path, Kind: NotExist, Err: err}
+	return &Error{Op: "open", Path: path, Kind: Stale, Err: err}
 }
 
 // adopt makes the version of obj the content of f, unless handles are open on

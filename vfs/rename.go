@@ -68,6 +68,11 @@ func (fs *FS) resolveMove(ctx context.Context, m *move) error {
 		if err != nil {
 			return fs.fault("rename", m.src, err)
 		}
+		if ans.Attr == nil {
+			if ans, err = fs.idx.Stat(ctx, m.src); err != nil {
+				return fs.fault("rename", m.src, err)
+			}
+		}
 		m.entry = ans.Entry
 	}
 	if m.n = fs.nodes.intern(m.from, m.name, m.entry.Type, false); m.n == nil {

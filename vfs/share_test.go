@@ -129,6 +129,41 @@ func TestReplacedWhileOpen(t *testing.T) {
 	a.must(a.fs.FsyncDir(a.ctx, RootID))
 	_, err = b.read("f")
 	b.wantKind(err, NotExist)
+	a.must(a.write("g", "one", 0))
+	b.wantRead("g", "one")
+	a.must(a.unlink("g"))
+	a.must(a.fs.FsyncDir(a.ctx, RootID))
+	b.must(b.write("g", "made anew", 0))
+	b.wantRead("g", "made anew")
+}
+
+// TestFirstRead needs no request but the one that brings the bytes, and an
+// overwrite keeps the mode that it did not know.
+func TestFirstRead(t *testing.T) {
+	a := newWorld(t, mem.New(), nil)
+	big := strings.Repeat("x", 100_000)
+	h, err := a.open("script", syscall.O_WRONLY|syscall.O_CREAT)
+	a.must(err)
+	_, err = a.fs.SetAttr(a.ctx, Caller{}, h.Node(), h, SetAttr{Mode: ptr(uint32(0o755))})
+	a.must(err)
+	_, err = a.fs.Write(a.ctx, h, []byte(big), 0)
+	a.must(err)
+	a.must(a.fs.Flush(a.ctx, h))
+	a.fs.Release(h)
+	b := newWorld(t, a.ops.Store, nil)
+	b.list("")
+	b.ops.reset()
+	b.wantRead("script", big)
+	b.wantOps("first read", "GET 1")
+	if k, err := b.lookup("script"); err != nil || k.Mode != 0o755 {
+		t.Errorf("attributes after it: %+v, %v", k, err)
+	}
+	c := newWorld(t, a.ops.Store, nil)
+	c.list("")
+	c.must(c.write("script", "short", syscall.O_TRUNC))
+	if k, err := c.lookup("script"); err != nil || k.Mode != 0o755 || k.Size != 5 {
+		t.Errorf("attributes after an overwrite: %+v, %v", k, err)
+	}
 }
 
 // TestLargeEdits compares a large file with a model through random edits, and
