@@ -1,0 +1,126 @@
+package vfs
+
+import (
+	"context"
+	"time"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+)
+
+// revalidate makes the content of f the version that S3 has now, with one
+// request, and gets the first bytes with it.
+func (fs *FS) revalidate(ctx context.Context, f *file) error {
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
+	n := f.node
+	path, ok := fs.nodes.path(n)
+	if !ok {
+		return nil // removed meanwhile: stays as it is
+	}
+	n.mu.Lock()
+	if f.dirtyLocked() {
+		n.mu.Unlock()
+		return nil
+	}
+	known := store.ETag("")
+	if f.content != nil {
+		known = f.entry.ETag
+	} else if c, etag := fs.cache.open(fs, path); c != nil {
+		f.content, known = c, etag
+		f.entry.ETag, f.entry.Size = etag, c.length()
+	}
+	n.mu.Unlock()
+	asOf := fs.now()
+	obj, err := fs.store.Get(ctx, path, store.GetOptions{Length: firstRead, IfNoneMatch: known})
+	switch {
+	case store.IsKind(err, store.NotModified):
+		n.mu.Lock()
+		f.since = asOf
+		n.mu.Unlock()
+		return fs.needAttr(ctx, f, path)
+	case store.IsKind(err, store.NotExist):
+		fs.idx.Remove(path)
+		return fs.vanished(f, path, err)
+	case err != nil:
+		return err
+	}
+	defer obj.Body.Close()
+	return fs.adopt(f, path, obj, asOf)
+}
+
+// needAttr gets the attributes of a file of which only a listing has told.
+func (fs *FS) needAttr(ctx context.Context, f *file, path string) error {
+	known := func() bool {
+		f.node.mu.Lock()
+		defer f.node.mu.Unlock()
+		return f.entry.Attr != nil
+	}
+	if known() {
+		return nil
+	}
+	ans, err := fs.idx.Stat(ctx, path)
+	if store.IsKind(err, store.NotExist) {
+		return fs.vanished(f, path, err)
+	}
+	if err != nil {
+		return err
+	}
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if f.entry.Attr == nil {
+		f.entry.Attr, f.entry.Mtime, f.entry.Modified = ans.Attr, ans.Mtime, ans.Modified
+	}
+	return nil
+}
+
+// firstRead is how many bytes come with the check that an open makes.
+const firstRead = 1 << 20
+
+// vanished handles an open of a name that is no longer in S3. The kernel looks
+// a stale name up again, and then says that there is none or makes it anew, as
+// the flags of open(2) ask, which Open does not see.
+func (fs *FS) vanished(f *file, path string, err error) error {
+	f.node.mu.Lock()
+	others := f.handles > 1
+	f.node.mu.Unlock()
+	if others {
+		fs.supersede(f.node)
+	} else if p, name := fs.nodes.parentOf(f.node); p != nil {
+		fs.invalidator().InvalidateEntry(p.id, name)
+	}
+	return &Error{Op: "open", Path: path, Kind: Stale, Err: err}
+}
+
+// adopt makes the version of obj the content of f, unless handles are open on
+// another version: these keep theirs, and the name gets a new node.
+func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) error {
+	e := index.Decode(obj.Info)
+	_, e.Name = splitPath(path)
+	fs.idx.Put(path, e, asOf)
+	n := f.node
+	if e.Type != n.typ {
+		fs.supersede(n)
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
+	n.mu.Lock()
+	if f.content != nil && f.handles > 1 && f.entry.ETag != e.ETag {
+		n.mu.Unlock()
+		fs.supersede(n)
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
+	c, err := newContent(fs, fs.state.newStaged())
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	c.gen = f.committed
+	c.setOrigin(origin{key: path, etag: e.ETag, size: e.Size})
+	fs.swapContentLocked(f, c)
+	if f.attrDirtyLocked() {
+		e.Attr, e.Mtime = f.entry.Attr, f.entry.Mtime
+	}
+	f.entry, f.since = e, asOf
+	n.mu.Unlock()
+	return fs.pour(obj.Body, obj.Offset, c.fill)
+}
