@@ -29,7 +29,7 @@ type config struct {
 }
 
 var (
-	full  = config{objects: 250_000, large: 256 << 20, rounds: 5}
+	full  = config{objects: 250_000, large: 256 << 20, rounds: 7}
 	quick = config{objects: 10_000, large: 64 << 20, rounds: 2, quick: true}
 )
 
