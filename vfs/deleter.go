@@ -218,6 +218,12 @@ func (d *deleter) send(batch []*removal) bool {
 	ctx, cancel := context.WithTimeout(d.fs.bg, d.fs.opts.OpTimeout+materialLimit)
 	defer cancel()
 	d.prepare(ctx, batch)
+	failed, err := d.request(ctx, batch)
+	return d.sent(batch, failed, err)
+}
+
+// request sends a batch to S3 and returns what failed of it.
+func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]error, error) {
 	keys := make([]string, len(batch))
 	for i, r := range batch {
 		keys[i] = r.key
@@ -229,7 +235,6 @@ func (d *deleter) send(batch []*removal) bool {
 	} else if err == nil {
 		failed, err = d.fs.store.DeleteMany(ctx, keys)
 	}
-	ok := err == nil && len(failed) == 0
 	if store.IsKind(err, store.Invalid) && len(keys) > 1 {
 		failed, err = d.sendEach(ctx, keys), nil // one key must not hold up the others
 	}
@@ -239,6 +244,13 @@ func (d *deleter) send(batch []*removal) bool {
 	if err != nil {
 		d.fs.noteError(d.fs.fault("remove", keys[0], err))
 	}
+	return failed, err
+}
+
+// sent takes a batch off the books; what failed waits again. It reports
+// whether all went.
+func (d *deleter) sent(batch []*removal, failed map[string]error, err error) bool {
+	ok := err == nil && len(failed) == 0
 	d.mu.Lock()
 	var released []*removal
 	for _, r := range batch {

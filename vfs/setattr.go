@@ -220,6 +220,13 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 	if err != nil {
 		return fs.fault("setattr", path, err)
 	}
+	fs.attrSent(f, path, e, gen, info)
+	return nil
+}
+
+// attrSent notes that the attributes of the version e are in S3.
+func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info store.Info) {
+	n := f.node
 	n.mu.Lock()
 	f.attrSaved = gen
 	if e.ETag != "" && f.entry.ETag == e.ETag {
@@ -237,7 +244,6 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 	fs.markLocal(n, local)
 	fs.idx.Put(path, e, fs.now())
 	fs.settle(n)
-	return nil
 }
 
 // sendAttr stores attributes with the object: a marker is written anew, any
