@@ -38,6 +38,11 @@ type Caller struct {
 	PID      uint32
 }
 
+// CallerKey is the key under which the context of a request may carry the
+// thread id of the caller, a uint32. The kernel repeats a system call that was
+// told that a node is stale; Open recognises the second try by it.
+type CallerKey struct{}
+
 // Attr are the attributes of a node, as stat(2) shows them.
 type Attr struct {
 	ID    NodeID

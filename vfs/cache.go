@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/causewayfs/causeway/store"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -32,6 +33,9 @@ type cached struct {
 	file string
 	etag store.ETag
 	size int64
+	// checked is a moment after which this was the current version; zero for
+	// what an earlier run left.
+	checked time.Time
 }
 
 // maxCachedFiles bounds the memory that the cache's table takes.
@@ -96,7 +100,7 @@ func (d *diskCache) addLocked(hash string, c cached) {
 }
 
 // put moves a local file into the cache.
-func (d *diskCache) put(path string, etag store.ETag, size int64, file string) {
+func (d *diskCache) put(path string, etag store.ETag, size int64, file string, checked time.Time) {
 	hash := cacheHash(path)
 	name := filepath.Join(d.dir, hash+"."+strconv.FormatInt(size, 10)+"."+hex.EncodeToString([]byte(etag)))
 	d.mu.Lock()
@@ -105,23 +109,35 @@ func (d *diskCache) put(path string, etag store.ETag, size int64, file string) {
 		os.Remove(file)
 		return
 	}
-	d.addLocked(hash, cached{file: name, etag: etag, size: size})
+	d.addLocked(hash, cached{file: name, etag: etag, size: size, checked: checked})
 }
 
-// open returns the content of the version of path that is here, or nil.
-func (d *diskCache) open(f fetcher, path string) (*content, store.ETag) {
+// note remembers that the version of path that is here was checked.
+func (d *diskCache) note(path string, etag store.ETag, checked time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	hash := cacheHash(path)
+	if c, ok := d.files.Peek(hash); ok && c.etag == etag && checked.After(c.checked) {
+		c.checked = checked
+		d.files.Add(hash, c)
+	}
+}
+
+// open returns the content of the version of path that is here, or nil, and
+// when it was checked.
+func (d *diskCache) open(f fetcher, path string) (*content, store.ETag, time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, ok := d.files.Get(cacheHash(path))
 	if !ok {
-		return nil, ""
+		return nil, "", time.Time{}
 	}
 	content, err := openContent(f, c.file, origin{key: path, etag: c.etag, size: c.size})
 	if err != nil {
 		d.files.Remove(cacheHash(path))
-		return nil, ""
+		return nil, "", time.Time{}
 	}
-	return content, c.etag
+	return content, c.etag, c.checked
 }
 
 // take moves a file out of the cache to become file, since it is about to be
@@ -167,7 +183,7 @@ func (d *diskCache) rename(from, to string, etag store.ETag) {
 		d.mu.Lock()
 		d.bytes -= c.size
 		d.mu.Unlock()
-		d.put(to, etag, c.size, c.file)
+		d.put(to, etag, c.size, c.file, c.checked)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"mime"
 	"path"
-	"time"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -73,8 +72,12 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		s.cond = store.IfMatch(f.entry.ETag)
 	}
 	_, s.entry.Name = splitPath(key)
-	stale := f.superseded
+	stale, full := f.superseded, f.full
+	f.superseded = f.superseded || full
 	n.mu.Unlock()
+	if full {
+		return &Error{Op: "commit", Path: path, Kind: NoSpace, Err: errors.New("a write failed since the disk of the state directory is full")}
+	}
 
 	fs.committing.Add(1)
 	defer fs.committing.Add(-1)
@@ -183,7 +186,7 @@ func (fs *FS) committed(f *file, s *shipment) {
 	e.Name = s.entry.Name
 	kept := f.keptID
 	f.keptID = ""
-	f.since = time.Time{}
+	f.checked = fs.now()
 	local := f.localLocked()
 	n.mu.Unlock()
 	fs.commits.Add(1)

@@ -35,10 +35,11 @@ type file struct {
 	// O_TRUNC. Until that is committed a commit is unconditional; otherwise it
 	// demands entry.ETag.
 	wholeFrom uint64
-	committed uint64 // the last content.gen that is in S3
-	staged    bool   // a temporary name: stays here until it is renamed
-	signed    bool   // the local file says which path it is for
-	since     time.Time
+	committed uint64    // the last content.gen that is in S3
+	staged    bool      // a temporary name: stays here until it is renamed
+	signed    bool      // the local file says which path it is for
+	since     time.Time // staged: since when
+	checked   time.Time // a moment after which entry.ETag was the current version
 
 	// superseded says that somebody else replaced or removed the name; a
 	// commit is Stale.
@@ -46,8 +47,11 @@ type file struct {
 	// removed says that this gateway removed or replaced the name; what is
 	// written goes nowhere, as for any unlinked file.
 	removed bool
-	keptID  string
-	upload  *upload // parts sent ahead, or nil
+	// full says that the last write found the disk full. A commit fails then,
+	// and the bytes are dropped: the program knows, and the disk needs room.
+	full   bool
+	keptID string
+	upload *upload // parts sent ahead, or nil
 }
 
 // fileState returns the file state of n, or nil.
@@ -193,7 +197,7 @@ func (fs *FS) settle(n *node) {
 	fs.dropUpload(up)
 	if c != nil {
 		path, named := fs.nodes.path(n)
-		fs.retire(c, path, e.ETag, clean && named)
+		fs.retire(c, path, e.ETag, clean && named, f.checked)
 	}
 	if !clean {
 		fs.invalidator().InvalidateNode(n.id)
@@ -206,14 +210,16 @@ func (fs *FS) settle(n *node) {
 
 // retire ends the content of a file: its local file goes into the cache if it
 // is whole and is the version etag of path.
-func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool) {
+func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, checked time.Time) {
 	keep := clean && etag != "" && c.whole()
 	if !c.cached {
 		if keep {
-			fs.cache.put(path, etag, c.length(), c.path)
+			fs.cache.put(path, etag, c.length(), c.path, checked)
 		} else {
 			fs.state.discard(c.path)
 		}
+	} else if keep {
+		fs.cache.note(path, etag, checked)
 	}
 	c.done()
 }
@@ -328,7 +334,7 @@ func (fs *FS) emptyContentLocked(f *file) error {
 // swapContentLocked replaces the content of f.
 func (fs *FS) swapContentLocked(f *file, c *content) {
 	if old := f.content; old != nil {
-		fs.retire(old, "", "", false)
+		fs.retire(old, "", "", false, time.Time{})
 	}
 	f.content, f.signed = c, false
 }

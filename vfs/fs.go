@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,7 @@ type FS struct {
 	nodes    *nodeTable
 	links    *lru.Cache[store.ETag, string] // targets of symbolic links
 	started  time.Time
+	retries  retries
 	buffers  sync.Pool // *[]byte of copyBuffer bytes
 	bg       context.Context
 	endBG    context.CancelFunc
@@ -107,6 +109,10 @@ func (o *Options) setDefaults() {
 		if *p == 0 {
 			*p = d
 		}
+	}
+	if o.GatewayID == "" {
+		host, _ := os.Hostname()
+		o.GatewayID = host + "-" + rand.Text()[:10]
 	}
 	if o.Staged == nil {
 		o.Staged = DefaultStaged

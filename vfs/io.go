@@ -105,8 +105,10 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 			if attempt == 0 && noSpace(err) && fs.cache.shrink(spaceStep) {
 				continue
 			}
+			fs.noteFull(f, noSpace(err))
 			return err
 		}
+		fs.noteFull(f, false)
 		if gen == before {
 			return nil
 		}
@@ -121,6 +123,14 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 		}
 		return nil
 	}
+}
+
+// noteFull notes whether the last change of f found the disk full: then the
+// bytes are not what the program wanted to write, and must not be committed.
+func (fs *FS) noteFull(f *file, full bool) {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	f.full = full
 }
 
 // spaceStep is how much of the cache is given up when the disk is full.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -90,28 +91,44 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) er
 		return fs.overwrite(ctx, h, path)
 	}
 	n.mu.Lock()
+	began := fs.retries.begin(ctx, path, fs.now())
 	local := f.content != nil && (f.removed || f.superseded || f.dirtyLocked())
-	if local || f.fresh(fs) {
-		h.keep = true
+	if local || fs.freshLocked(f, path, began) {
+		h.keep = local || f.entry.ETag == n.pageETag
 		n.mu.Unlock()
 		return nil
 	}
 	n.mu.Unlock()
-	if err := f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) }); err != nil {
+	err := f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) })
+	if KindOf(err) == Stale && err != nil {
+		fs.retries.again(ctx, path, began)
+	}
+	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if f.content == nil { // the name went away before its bytes were here
+		fs.retries.again(ctx, path, began)
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
 	return nil
 }
 
-// fresh reports whether the version was checked less than OpenTTL ago.
-func (f *file) fresh(fs *FS) bool {
-	return f.content != nil && fs.opts.OpenTTL > 0 && fs.now().Sub(f.since) < fs.opts.OpenTTL
+// freshLocked reports whether the version at hand is new enough for an open
+// that began at the moment began: it was checked less than OpenTTL before, or
+// after it.
+func (fs *FS) freshLocked(f *file, path string, began time.Time) bool {
+	limit := began.Add(-fs.opts.OpenTTL)
+	if f.content == nil && fs.opts.OpenTTL > 0 && f.entry.Attr != nil {
+		if c, etag, checked := fs.cache.open(fs, path); c != nil && etag == f.entry.ETag && !checked.Before(limit) {
+			f.content, f.checked = c, checked
+		} else if c != nil {
+			c.done()
+		}
+	}
+	return f.content != nil && !f.checked.IsZero() && !f.checked.Before(limit)
 }
 
 // overwrite empties the file of h: what is there no longer matters.

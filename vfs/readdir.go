@@ -17,6 +17,8 @@ type DirHandle struct {
 	mu   sync.Mutex
 	snap []index.Answer // guarded by mu: sorted by name; nil before the first read
 	dir  string         // guarded by mu: path at the time of snap
+	// typed is guarded by mu: types were asked for up to here.
+	typed uint64
 }
 
 // OpenDir implements Directories.
@@ -56,6 +58,9 @@ func (fs *FS) readDir(ctx context.Context, d *DirHandle, off uint64, plus bool, 
 		return nil
 	}
 	for i := max(off, dots) - dots; i < uint64(len(d.snap)); i++ {
+		if d.snap[i].Attr == nil && i >= d.typed {
+			fs.findTypes(ctx, d, i)
+		}
 		if !emit(fs.dirEntry(d, i, plus)) {
 			return nil
 		}
@@ -118,8 +123,33 @@ func (fs *FS) snapshotDir(ctx context.Context, d *DirHandle) error {
 	if list == nil {
 		list = []index.Answer{}
 	}
-	d.snap, d.dir = list, path
+	d.snap, d.dir, d.typed = list, path, 0
 	return nil
+}
+
+// typeBatch is for how many names types are asked for at the same time.
+const typeBatch = 128
+
+// findTypes asks for the types of names that a listing leaves open, since
+// programs that walk a tree take them from the directory: a small object may
+// be a symbolic link. Whatever cannot be found out stays unknown.
+func (fs *FS) findTypes(ctx context.Context, d *DirHandle, from uint64) {
+	var wg sync.WaitGroup
+	i := from
+	for started := 0; i < uint64(len(d.snap)) && started < typeBatch; i++ {
+		ans := &d.snap[i]
+		if ans.Attr != nil || ans.Type != TypeFile || ans.Size >= pathMax {
+			continue
+		}
+		started++
+		wg.Go(func() {
+			if found, err := fs.idx.Stat(ctx, joinPath(d.dir, ans.Name)); err == nil {
+				*ans = found
+			}
+		})
+	}
+	wg.Wait()
+	d.typed = i
 }
 
 func byName(a, b index.Answer) int { return strings.Compare(a.Name, b.Name) }

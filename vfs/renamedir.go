@@ -140,6 +140,9 @@ func (t *treeMove) copyOne(ctx context.Context, obj store.Info) error {
 	dst := t.dst + strings.TrimPrefix(obj.Key, t.src)
 	ctx, cancel := context.WithTimeout(ctx, copyLimit)
 	defer cancel()
+	if strings.HasSuffix(obj.Key, "/") {
+		return t.copyMarker(ctx, obj, dst)
+	}
 	e := index.Entry{ETag: obj.ETag, Size: obj.Size}
 	var meta store.Metadata
 	if obj.Size > store.MaxCopySize {
@@ -156,10 +159,34 @@ func (t *treeMove) copyOne(ctx context.Context, obj store.Info) error {
 	if err != nil {
 		return err
 	}
+	t.note(obj, info.ETag)
+	return nil
+}
+
+// copyMarker makes a directory's marker anew: some servers do not copy keys
+// that end in a slash.
+func (t *treeMove) copyMarker(ctx context.Context, obj store.Info, dst string) error {
+	info, err := t.fs.store.Head(ctx, obj.Key)
+	if store.IsKind(err, store.NotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	opts := store.PutOptions{Meta: info.Meta, ContentType: contentType(index.Entry{Type: TypeDir})}
+	made, err := t.fs.store.Put(ctx, dst, store.Body{}, opts)
+	if err != nil {
+		return err
+	}
+	t.note(obj, made.ETag)
+	return nil
+}
+
+// note remembers that obj was copied, and the copy's ETag.
+func (t *treeMove) note(obj store.Info, etag store.ETag) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.copied[obj.Key] = store.Info{Key: string(info.ETag), ETag: obj.ETag, Modified: obj.Modified}
-	return nil
+	t.copied[obj.Key] = store.Info{Key: string(etag), ETag: obj.ETag, Modified: obj.Modified}
 }
 
 func (t *treeMove) removeSources(ctx context.Context) error {

@@ -2,17 +2,29 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
 )
 
+// errOutdated says that the answer to a check was overtaken.
+var errOutdated = errors.New("replaced meanwhile")
+
 // revalidate makes the content of f the version that S3 has now, with one
 // request, and gets the first bytes with it.
 func (fs *FS) revalidate(ctx context.Context, f *file) error {
 	ctx, cancel := fs.withTimeout(ctx)
 	defer cancel()
+	for {
+		if err := fs.revalidateOnce(ctx, f); err != errOutdated {
+			return err
+		}
+	}
+}
+
+func (fs *FS) revalidateOnce(ctx context.Context, f *file) error {
 	n := f.node
 	path, ok := fs.nodes.path(n)
 	if !ok {
@@ -26,7 +38,7 @@ func (fs *FS) revalidate(ctx context.Context, f *file) error {
 	known := store.ETag("")
 	if f.content != nil {
 		known = f.entry.ETag
-	} else if c, etag := fs.cache.open(fs, path); c != nil {
+	} else if c, etag, _ := fs.cache.open(fs, path); c != nil {
 		f.content, known = c, etag
 		f.entry.ETag, f.entry.Size = etag, c.length()
 	}
@@ -36,7 +48,7 @@ func (fs *FS) revalidate(ctx context.Context, f *file) error {
 	switch {
 	case store.IsKind(err, store.NotModified):
 		n.mu.Lock()
-		f.since = asOf
+		f.checked = asOf
 		n.mu.Unlock()
 		return fs.needAttr(ctx, f, path)
 	case store.IsKind(err, store.NotExist):
@@ -98,6 +110,9 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 	e := index.Decode(obj.Info)
 	_, e.Name = splitPath(path)
 	fs.idx.Put(path, e, asOf)
+	if now, ok := fs.idx.Peek(path); !ok || now.ETag != e.ETag {
+		return errOutdated // replaced while the answer was on its way
+	}
 	n := f.node
 	if e.Type != n.typ {
 		fs.supersede(n)
@@ -120,7 +135,7 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 	if f.attrDirtyLocked() {
 		e.Attr, e.Mtime = f.entry.Attr, f.entry.Mtime
 	}
-	f.entry, f.since = e, asOf
+	f.entry, f.checked = e, asOf
 	n.mu.Unlock()
 	return fs.pour(obj.Body, obj.Offset, c.fill)
 }

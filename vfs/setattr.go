@@ -48,6 +48,7 @@ func (set SetAttr) apply(f *file, a *index.Attr) error {
 	}
 	if set.Mtime != nil {
 		f.entry.Mtime = *set.Mtime
+		f.node.changed.Store(0)
 	}
 	return nil
 }

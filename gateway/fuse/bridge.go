@@ -20,6 +20,7 @@ type bridge struct {
 	filer      FileReader // nil if ops is none
 	untouched  Untouched  // nil if ops is none
 	mountPoint string
+	kernel     kernel // set by Init
 	log        *eventLog
 	now        func() time.Time
 
@@ -44,6 +45,9 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 		now:           now,
 	}
 }
+
+// Init is called before the first request.
+func (b *bridge) Init(s *raw.Server) { b.kernel = s }
 
 func (b *bridge) String() string { return fsType }
 

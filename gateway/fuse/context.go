@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/causewayfs/causeway/vfs"
 )
 
 // recheck is how often the caller of an interrupted request is looked at
@@ -36,8 +38,13 @@ var _ context.Context = (*requestContext)(nil)
 // Deadline tells that there is none: deadlines are the business of vfs.
 func (c *requestContext) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// Value returns nil.
-func (c *requestContext) Value(any) any { return nil }
+// Value returns the thread id of the caller for vfs.CallerKey.
+func (c *requestContext) Value(key any) any {
+	if _, ok := key.(vfs.CallerKey); ok {
+		return c.pid
+	}
+	return nil
+}
 
 // Done returns a channel that is closed when the caller is being killed.
 func (c *requestContext) Done() <-chan struct{} {

@@ -53,6 +53,11 @@ func (b *bridge) Open(cancel <-chan struct{}, in *raw.OpenIn, out *raw.OpenOut) 
 	if in.Mode&raw.OPEN_KILL_SUIDGID != 0 {
 		b.killPrivileges(ctx, &in.InHeader, h)
 	}
+	if !b.ops.KeepCache(h) && b.kernel != nil {
+		// The kernel may hold the size of an older version for as long as it
+		// may cache attributes. Attributes alone are dropped without a lock.
+		b.kernel.InodeNotify(in.NodeId, -1, 0)
+	}
 	b.opened(h, in.Flags, out)
 	return raw.OK
 }
