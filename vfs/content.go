@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"sync"
@@ -347,18 +348,22 @@ func (c *content) snapshot() ([]byte, uint64, error) {
 	return p, c.gen, nil
 }
 
-// sign notes with the local file which path its bytes are for.
-func (c *content) sign(path string) error {
+// sign notes with the local file what its bytes are for.
+func (c *content) sign(s signature) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return setAttr(c.file, pathAttr, path)
+	return setAttr(c.file, signAttr, string(text))
 }
 
 // unsign takes the note away, since the bytes are in S3.
 func (c *content) unsign() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	removeAttr(c.file, pathAttr)
+	removeAttr(c.file, signAttr)
 }
 
 // sync makes the local file durable.

@@ -151,21 +151,37 @@ func TestRemovalsAreRetried(t *testing.T) {
 // had acknowledged and not committed.
 func TestKilledGatewayLeavesTemporaryFiles(t *testing.T) {
 	w := newWorld(t, mem.New(), nil)
-	w.must(w.write(".save.tmp", "half done", 0))
+	w.must(w.mkdir("d"))
+	w.must(w.write("d/.save.tmp", "half done", 0))
+	k, err := w.lookup("d/.save.tmp")
+	w.must(err)
+	_, err = w.fs.SetAttr(w.ctx, Caller{}, k.ID, nil, SetAttr{Mode: ptr(uint32(0o640))})
+	w.must(err)
 	w.must(w.write("done", "committed", 0))
 	// A copy of the directory is what a kill at this moment leaves.
 	dir := t.TempDir()
 	w.must(copyTree(w.fs.opts.StateDir, dir))
-	_, err := Open(w.ctx, Options{Store: w.ops, StateDir: w.fs.opts.StateDir})
+	_, err = Open(w.ctx, Options{Store: w.ops, StateDir: w.fs.opts.StateDir})
 	var inUse *InUseError
 	if !errors.As(err, &inUse) || inUse.PID != os.Getpid() {
 		t.Errorf("second owner: %v", err)
 	}
-	newWorld(t, w.ops.Store, func(o *Options) { o.StateDir = dir })
 	kept, err := Kept(dir)
-	if err != nil || len(kept) != 1 || kept[0].Path != ".save.tmp" || readFile(t, kept[0].File) != "half done" {
+	if err != nil || len(kept) != 1 || kept[0].Path != "d/.save.tmp" || readFile(t, kept[0].File) != "half done" {
 		t.Fatalf("kept %+v, %v", kept, err)
 	}
+	next := newWorld(t, w.ops.Store, func(o *Options) { o.StateDir = dir })
+	if kept, err := Kept(dir); err != nil || len(kept) != 0 {
+		t.Errorf("kept beside a gateway that has it: %+v, %v", kept, err)
+	}
+	next.wantRead("d/.save.tmp", "half done")
+	if k, err := next.lookup("d/.save.tmp"); err != nil || k.Mode != 0o640 {
+		t.Errorf("attributes %+v, %v", k, err)
+	}
+	next.must(next.rename("d/.save.tmp", "d/.again.tmp", 0))
+	next.must(next.rename("d/.again.tmp", "d/final", 0))
+	next.wantRead("d/final", "half done")
+	next.wantRead("done", "committed")
 }
 
 // copyTree copies a directory with its extended attributes.
@@ -190,8 +206,8 @@ func copyTree(from, to string) error {
 		if _, err := f.Write(data); err != nil {
 			return err
 		}
-		if value, ok := getAttr(path, pathAttr); ok {
-			return setAttr(f, pathAttr, value)
+		if value, ok := getAttr(path, signAttr); ok {
+			return setAttr(f, signAttr, value)
 		}
 		return nil
 	})

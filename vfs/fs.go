@@ -94,6 +94,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs.wg.Go(fs.attrLoop)
 	fs.wg.Go(fs.housekeeping)
 	fs.kept.Store(int64(state.countKept()))
+	if !opts.ReadOnly {
+		fs.takeUp()
+	}
 	if left := state.leftUploads(); len(left) > 0 && !opts.ReadOnly {
 		fs.start(func(ctx context.Context) { fs.abortLeft(ctx, left) })
 	}
@@ -211,30 +214,6 @@ func (fs *FS) drain(ctx context.Context) error {
 	}
 	if err := fs.deleter.flush(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("send removals: %w", err))
-	}
-	return errors.Join(errs...)
-}
-
-// keepLocal keeps a version of every file that could not be committed, and of
-// temporary files, for recover.
-func (fs *FS) keepLocal() error {
-	var errs []error
-	for _, n := range fs.localNodes() {
-		f := n.fileState()
-		if f == nil || !f.dirty() {
-			continue
-		}
-		path, ok := fs.nodes.path(n)
-		if !ok {
-			continue
-		}
-		if err := fs.keep(f, path, "the filesystem was closed before it was renamed or committed"); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		f.content.mu.Lock()
-		fs.state.discard(f.content.path)
-		f.content.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }

@@ -168,12 +168,20 @@ func (fs *FS) signStaged(h *Handle) {
 	f := h.f
 	h.node.mu.Lock()
 	defer h.node.mu.Unlock()
+	fs.signLocked(f)
+}
+
+// signLocked is signStaged with node.mu held.
+func (fs *FS) signLocked(f *file) {
 	if !f.staged || f.signed || !f.dirtyLocked() {
 		return
 	}
-	if path, ok := fs.nodes.path(h.node); ok {
-		f.signed = f.content.sign(path) == nil
+	path, ok := fs.nodes.path(f.node)
+	meta, err := fs.encode(f.entry)
+	if !ok || err != nil {
+		return
 	}
+	f.signed = f.content.sign(signature{Path: path, Meta: meta}) == nil
 }
 
 // commitHandle commits what was written through h.

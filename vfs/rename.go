@@ -130,6 +130,8 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	}
 	switch {
 	case err != nil:
+	case direct && fs.staged.match(m.newName) && !m.exclusive:
+		// From one temporary name to another: still waits to be committed.
 	case direct:
 		// Uncommitted bytes are sent to the new name at once.
 		err = fs.send(context.WithoutCancel(ctx), f, m.src, m.dst, cond)
@@ -163,6 +165,8 @@ func (fs *FS) finishMove(m *move, inS3 bool) {
 	if f := m.n.file; f != nil {
 		f.entry.Name = m.newName
 		f.staged = f.staged && f.dirtyLocked()
+		f.signed = false
+		fs.signLocked(f)
 		f.ctime = fs.now()
 	}
 	m.n.mu.Unlock()

@@ -63,6 +63,8 @@ func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *i
 	n.mu.Lock()
 	f := fs.fileLocked(n, e)
 	err = fs.changeAttrLocked(f, func(a *index.Attr) error { return change(f, a) })
+	f.signed = false
+	fs.signLocked(f)
 	if n == fs.nodes.root {
 		f.attrSaved = f.attrGen // there is no object to hold them
 	}

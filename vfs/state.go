@@ -28,7 +28,8 @@ type stateDir struct {
 	dir  string
 	lock *os.File
 	next atomic.Uint64
-	run  string // sets the names of this run apart
+	run  string     // sets the names of this run apart
+	left []leftFile // temporary files of an earlier run, until they are taken up
 }
 
 // InUseError says that another gateway has the state directory.
@@ -44,8 +45,7 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("state directory %s is in use by the gateway with process id %d", e.Dir, e.PID)
 }
 
-// openStateDir takes the directory, making it if needed. What an earlier run
-// left in staged/ goes to kept/.
+// openStateDir takes the directory, making it if needed.
 func openStateDir(dir string, now time.Time) (*stateDir, error) {
 	if dir == "" {
 		return nil, errors.New("no state directory given")
@@ -66,7 +66,7 @@ func openStateDir(dir string, now time.Time) (*stateDir, error) {
 		return nil, &InUseError{Dir: dir, PID: pid}
 	}
 	s := &stateDir{dir: dir, lock: lock, run: strconv.FormatInt(now.UnixNano(), 36)}
-	if err := errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"), s.keepLeft(now)); err != nil {
+	if err := errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"), s.sweep()); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
@@ -90,33 +90,60 @@ func (s *stateDir) newStaged() string {
 // discard removes a local file.
 func (s *stateDir) discard(file string) { os.Remove(file) }
 
-// pathAttr is the extended attribute of a local file that says which path its
-// bytes are for, while they are not in S3.
-const pathAttr = "user.causeway.path"
+// signAttr is the extended attribute of a local file that says what its bytes
+// are for, while they are not in S3 although that was acknowledged: those of
+// temporary names.
+const signAttr = "user.causeway.staged"
 
-// keepLeft moves what a killed gateway left in staged/ to kept/, if it says
-// which path it was for, and removes the rest.
-func (s *stateDir) keepLeft(now time.Time) error {
-	files, err := os.ReadDir(filepath.Join(s.dir, "staged"))
+// signature is the value of signAttr.
+type signature struct {
+	Path string         `json:"path"`
+	Meta store.Metadata `json:"meta,omitempty"`
+}
+
+// leftFile is a temporary file that an earlier run left.
+type leftFile struct {
+	signature
+	file string
+	size int64
+	time time.Time
+}
+
+// leftStaged returns the temporary files in staged/.
+func leftStaged(dir string) ([]leftFile, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "staged"))
+	if err != nil {
+		return nil, err
+	}
+	var left []leftFile
+	for _, e := range entries {
+		l := leftFile{file: filepath.Join(dir, "staged", e.Name())}
+		text, ok := getAttr(l.file, signAttr)
+		fi, err := os.Stat(l.file)
+		if ok && err == nil && json.Unmarshal([]byte(text), &l.signature) == nil {
+			l.size, l.time = fi.Size(), fi.ModTime()
+			left = append(left, l)
+		}
+	}
+	return left, nil
+}
+
+// sweep takes the temporary files that an earlier run left, and removes
+// everything else from staged/.
+func (s *stateDir) sweep() error {
+	left, err := leftStaged(s.dir)
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		file := filepath.Join(s.dir, "staged", f.Name())
-		path, ok := getAttr(file, pathAttr)
-		fi, err := os.Stat(file)
-		if !ok || err != nil {
+	s.left = left
+	entries, err := os.ReadDir(filepath.Join(s.dir, "staged"))
+	for _, e := range entries {
+		file := filepath.Join(s.dir, "staged", e.Name())
+		if !slices.ContainsFunc(left, func(l leftFile) bool { return l.file == file }) {
 			s.discard(file)
-			continue
 		}
-		k := KeptVersion{ID: "left-" + f.Name(), Path: path, Size: fi.Size(), Time: now,
-			Reason: "the gateway ended before this was committed"}
-		if err := s.keep(k, file); err != nil {
-			return err
-		}
-		s.discard(file)
 	}
-	return nil
+	return err
 }
 
 // keep stores a version under kept/, sharing the bytes with file.
@@ -136,8 +163,9 @@ func (s *stateDir) keep(k KeptVersion, file string) error {
 	return os.WriteFile(filepath.Join(dir, "meta.json"), meta, 0o600)
 }
 
-// Kept lists the versions that could not be committed, oldest first. It may
-// be called while a gateway has the directory.
+// Kept lists the versions that could not be committed, oldest first, and the
+// temporary files of a gateway that has ended. It may be called while a gateway
+// has the directory; its temporary files are its own business then.
 func Kept(dir string) ([]KeptVersion, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "kept"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -146,7 +174,10 @@ func Kept(dir string) ([]KeptVersion, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []KeptVersion
+	all, err := keptStaged(dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range entries {
 		meta, err := os.ReadFile(filepath.Join(dir, "kept", e.Name(), "meta.json"))
 		if errors.Is(err, os.ErrNotExist) {
@@ -166,12 +197,48 @@ func Kept(dir string) ([]KeptVersion, error) {
 	return all, nil
 }
 
+// stagedID begins the id of a kept version that is a temporary file in staged/.
+const stagedID = "staged-"
+
+// keptStaged lists the temporary files of a gateway that has ended.
+func keptStaged(dir string) ([]KeptVersion, error) {
+	if inUse(dir) {
+		return nil, nil
+	}
+	left, err := leftStaged(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []KeptVersion
+	for _, l := range left {
+		all = append(all, KeptVersion{ID: stagedID + filepath.Base(l.file), Path: l.Path, Size: l.size, Time: l.time,
+			Reason: "a temporary file that was not renamed; the next mount shows it again", File: l.file})
+	}
+	return all, nil
+}
+
+// inUse reports whether a gateway has the directory.
+func inUse(dir string) bool {
+	lock, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+}
+
 // DropKept removes a kept version for good.
 func DropKept(dir, id string) error {
 	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
 		return fmt.Errorf("%q is not the id of a kept version", id)
 	}
 	path := filepath.Join(dir, "kept", id)
+	if name, ok := strings.CutPrefix(id, stagedID); ok {
+		if inUse(dir) {
+			return fmt.Errorf("drop kept version: %w", &InUseError{Dir: dir})
+		}
+		path = filepath.Join(dir, "staged", name)
+	}
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("drop kept version: %w", err)
 	}
