@@ -289,8 +289,6 @@ func TestKilled(t *testing.T) {
 	m := env.Mount(t)
 	write(t, m.Path("closed"), "closed")
 	write(t, m.Path("staged.tmp"), "staged")
-	write(t, m.Path("removed"), "x")
-	must(t, os.Remove(m.Path("removed")))
 	m.Kill9()
 	m.Start()
 	read(t, m.Path("closed"), "closed")
@@ -299,13 +297,6 @@ func TestKilled(t *testing.T) {
 	if o := env.Get(t, "final"); o == nil || string(o.Body) != "staged" {
 		t.Errorf("object: got %+v", o)
 	}
-	wantGone(t, m.Path("removed"))
-	eventually(t, 10*time.Second, func() error {
-		if env.Get(t, "removed") != nil {
-			return errors.New("the removed object is there")
-		}
-		return nil
-	})
 }
 
 // TestDrain ends the gateway with SIGTERM while files are open and removals
