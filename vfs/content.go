@@ -31,19 +31,23 @@ type content struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	file    *os.File // nil while not in use
-	users   int
-	size    int64
-	origin  origin
-	valid   extents
-	gen     uint64         // grows with every change of the bytes
-	parts   map[int]uint64 // gen of the last change of each part, see partOf
-	frozen  int            // a commit reads the file: writers wait
-	changed bool           // the bytes were changed here: fetched ones are put in under the lock
-	filling int            // fetched pieces that are being put in without the lock
-	fetches []*fetch
-	wake    chan struct{} // closed and replaced on progress of a fetch, and on thaw
-	cached  bool          // the local file belongs to the cache and must not be changed
+	file     *os.File // nil while not in use
+	users    int
+	size     int64
+	origin   origin
+	valid    extents
+	gen      uint64         // grows with every change of the bytes
+	parts    map[int]uint64 // gen of the last change of each part, see partOf
+	frozen   int            // a commit reads the file: writers wait
+	changed  bool           // the bytes were changed here: fetched ones are put in under the lock
+	filling  int            // fetched pieces that are being put in without the lock
+	blocks   []*block       // in the window, with bytes of the origin
+	fetches  []*fetch
+	wake     chan struct{} // closed and replaced on progress of a fetch, and on thaw
+	quick    bool          // the line is quick, see placesLocked
+	direct   *os.File      // the local file past the page cache, opened when first needed
+	noDirect bool          // there is no such way
+	cached   bool          // the local file belongs to the cache and must not be changed
 }
 
 // newContent makes an empty content on a new local file.
@@ -86,8 +90,13 @@ func (c *content) done() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.users--; c.users == 0 {
+		c.leaveAllLocked()
 		c.file.Close()
 		c.file = nil
+		if c.direct != nil {
+			c.direct.Close()
+			c.direct = nil
+		}
 	}
 }
 
@@ -147,6 +156,7 @@ func (c *content) whole() bool {
 func (c *content) fill(p []byte, off int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.notifyLocked()
 	end := min(off+int64(len(p)), c.origin.size)
 	for at := off; at < end; {
 		gap, missing := c.valid.gap(at, end)
@@ -159,7 +169,6 @@ func (c *content) fill(p []byte, off int64) error {
 		c.valid.add(gap.lo, gap.hi)
 		at = gap.hi
 	}
-	c.notifyLocked()
 	return nil
 }
 
@@ -183,31 +192,23 @@ func (c *content) notifyLocked() {
 	c.wake = make(chan struct{})
 }
 
-// readable makes up to n bytes at off valid and returns the local file, which
-// stays open as long as the content is in use, and how many bytes there are:
-// fewer than n only at the end. ahead is as for readAt.
-func (c *content) readable(ctx context.Context, n, off, ahead int64) (*os.File, int64, error) {
+// read returns up to n bytes at off; fewer only at the end. ahead is how many
+// bytes behind them the reader is likely to ask for next.
+func (c *content) read(ctx context.Context, n, off, ahead int64) (*Bytes, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n = min(n, c.size-off)
 	if n <= 0 {
-		return nil, 0, nil
+		return &Bytes{}, nil
 	}
-	return c.file, n, c.ensureLocked(ctx, off, off+n, ahead)
-}
-
-// readAt reads up to len(p) bytes; fewer only at the end. ahead is how many
-// bytes behind them the reader is likely to ask for next.
-func (c *content) readAt(ctx context.Context, p []byte, off, ahead int64) (int, error) {
-	file, n, err := c.readable(ctx, int64(len(p)), off, ahead)
-	if n <= 0 || err != nil {
-		return 0, err
+	if err := c.ensureLocked(ctx, off, off+n, ahead, true); err != nil {
+		return nil, err
 	}
-	got, err := file.ReadAt(p[:n], off)
-	if err != nil && int64(got) < n && c.length() < off+n {
-		err = nil // cut off by a truncation meanwhile
+	b := &Bytes{content: c, file: c.file, off: off, n: int(n)}
+	if c.inWindowLocked(off, off+n) {
+		b.takeLocked()
 	}
-	return got, err
+	return b, nil
 }
 
 // ensure makes [lo, hi) valid, with several requests at a time.
@@ -216,7 +217,7 @@ func (c *content) ensure(ctx context.Context, lo, hi int64) error {
 	defer c.mu.Unlock()
 	for lo < min(hi, c.size) {
 		end := min(lo+sequentialBlock, hi, c.size)
-		if err := c.ensureLocked(ctx, lo, end, min(hi, c.size)-end); err != nil {
+		if err := c.ensureLocked(ctx, lo, end, min(hi, c.size)-end, false); err != nil {
 			return err
 		}
 		lo = end
@@ -317,6 +318,7 @@ func (c *content) thaw() {
 // thawedLocked waits until the bytes may be changed.
 func (c *content) thawedLocked(ctx context.Context) error {
 	c.changed = true
+	c.leaveAllLocked()
 	for c.frozen > 0 || c.filling > 0 {
 		if err := c.waitLocked(ctx); err != nil {
 			return err

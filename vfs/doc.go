@@ -70,7 +70,9 @@
 // that the kernel is asked to forget some. Whole files that were read or
 // written stay on local disk, up to Options.CacheSize, by path and ETag, also
 // over restarts. When the disk is full, the cache gives way before a write is
-// [NoSpace]. What is staged is never evicted.
+// [NoSpace]. What is staged is never evicted. Readers in sequence are answered
+// from a window of memory, at most 64 MiB for all files, while what was fetched
+// for them goes to the local disk, past the page cache if the disk keeps up.
 //
 // # Not POSIX
 //

@@ -10,10 +10,11 @@ import (
 
 // fetcher gets bytes of objects for contents.
 type fetcher interface {
-	// fetchRange passes the bytes [lo, hi) of the version o to sink, in
-	// order and in pieces that sink must not keep. Kind Stale: that version
-	// is gone.
-	fetchRange(ctx context.Context, o origin, lo, hi int64, sink func(p []byte, off int64) error) error
+	// fetchRange puts the bytes [lo, hi) of the version o into to, in order.
+	// Kind Stale: that version is gone.
+	fetchRange(ctx context.Context, o origin, lo, hi int64, to sink) error
+	// memory returns the window that readers in sequence are answered from.
+	memory() *window
 	// start runs fn on its own goroutine, with a context that ends with the
 	// filesystem.
 	start(fn func(ctx context.Context))
@@ -37,15 +38,21 @@ type fetch struct {
 }
 
 // ensureLocked makes [lo, hi) valid, and starts to fetch what follows if
-// ahead > 0.
-func (c *content) ensureLocked(ctx context.Context, lo, hi, ahead int64) error {
+// ahead > 0. With window, bytes that are in the window will do.
+func (c *content) ensureLocked(ctx context.Context, lo, hi, ahead int64, window bool) error {
 	for {
-		gap, missing := c.valid.gap(lo, hi)
 		if ahead > 0 {
 			c.aheadLocked(hi, min(hi+ahead, c.size))
 		}
-		if !missing {
+		if c.valid.has(lo, hi) || window && c.inWindowLocked(lo, hi) {
 			return nil
+		}
+		gap, missing := c.gapLocked(lo, hi)
+		if !missing { // on the way from the window to the local file
+			if err := c.waitLocked(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		f := c.inFlightLocked(gap.lo)
 		if f == nil {
@@ -54,7 +61,7 @@ func (c *content) ensureLocked(ctx context.Context, lo, hi, ahead int64) error {
 		if err := c.waitLocked(ctx); err != nil {
 			return err
 		}
-		if f.done && f.err != nil && !c.valid.has(gap.lo, min(gap.lo+1, hi)) {
+		if _, still := c.gapLocked(gap.lo, gap.lo+1); still && f.done && f.err != nil && gap.lo < hi {
 			return f.err
 		}
 	}
@@ -96,18 +103,18 @@ func (c *content) fetchLocked(gap extent, ahead int64) *fetch {
 			hi = min(hi, f.lo)
 		}
 	}
-	return c.launchLocked(lo, max(hi, gap.lo+1))
+	return c.launchLocked(lo, max(hi, gap.lo+1), ahead > 0)
 }
 
 // aheadLocked starts fetches of [lo, hi) as far as there are free places.
 func (c *content) aheadLocked(lo, hi int64) {
 	hi = min(hi, c.origin.size)
-	for lo < hi && len(c.fetches) < maxFetches {
+	for lo < hi && len(c.fetches) < c.placesLocked() {
 		if f := c.inFlightLocked(lo); f != nil {
 			lo = f.hi
 			continue
 		}
-		gap, missing := c.valid.gap(lo, hi)
+		gap, missing := c.gapLocked(lo, hi)
 		if !missing {
 			return
 		}
@@ -121,20 +128,29 @@ func (c *content) aheadLocked(lo, hi int64) {
 				end = min(end, f.lo)
 			}
 		}
-		c.launchLocked(gap.lo, end)
+		c.launchLocked(gap.lo, end, true)
 		lo = end
 	}
 }
 
-func (c *content) launchLocked(lo, hi int64) *fetch {
+// launchLocked starts one fetch. That of a reader in sequence goes through the
+// window.
+func (c *content) launchLocked(lo, hi int64, sequential bool) *fetch {
 	f := &fetch{lo: lo, hi: hi}
-	o := c.origin
+	o, to := c.origin, sink{c: c}
+	if sequential {
+		to.window = c.fetcher.memory()
+	}
 	c.fetches = append(c.fetches, f)
 	c.users++ // keeps the local file open
 	c.fetcher.start(func(ctx context.Context) {
-		err := c.fetcher.fetchRange(ctx, o, lo, hi, c.fill)
+		begin := time.Now()
+		err := c.fetcher.fetchRange(ctx, o, lo, hi, to)
 		c.mu.Lock()
 		f.done, f.err = true, err
+		if hi-lo == sequentialBlock {
+			c.quick = time.Since(begin) < quickFetch
+		}
 		for i := range c.fetches {
 			if c.fetches[i] == f {
 				c.fetches = append(c.fetches[:i:i], c.fetches[i+1:]...)
@@ -149,7 +165,7 @@ func (c *content) launchLocked(lo, hi int64) *fetch {
 }
 
 // fetchRange implements fetcher.
-func (fs *FS) fetchRange(ctx context.Context, o origin, lo, hi int64, sink func([]byte, int64) error) error {
+func (fs *FS) fetchRange(ctx context.Context, o origin, lo, hi int64, to sink) error {
 	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(hi-lo))
 	defer cancel()
 	obj, err := fs.store.Get(ctx, o.key, store.GetOptions{Offset: lo, Length: hi - lo, IfMatch: o.etag})
@@ -160,21 +176,24 @@ func (fs *FS) fetchRange(ctx context.Context, o origin, lo, hi int64, sink func(
 		return fs.fault("read", o.key, err)
 	}
 	defer obj.Body.Close()
-	return fs.fault("read", o.key, fs.pour(obj.Body, lo, sink))
+	return fs.fault("read", o.key, fs.pour(obj.Body, lo, to))
 }
 
-// pour copies a body to sink in pieces.
-func (fs *FS) pour(body io.Reader, off int64, sink func([]byte, int64) error) error {
-	buf := fs.buffers.Get().(*[]byte)
-	defer fs.buffers.Put(buf)
+// memory implements fetcher.
+func (fs *FS) memory() *window { return fs.window }
+
+// sink is where fetched bytes go: into a content, and if there is a window
+// with a free place, through that.
+type sink struct {
+	c      *content
+	window *window
+}
+
+// pour copies a body to a content in pieces.
+func (fs *FS) pour(body io.Reader, off int64, to sink) error {
 	for {
-		n, err := io.ReadFull(body, *buf)
-		if n > 0 {
-			if err := sink((*buf)[:n], off); err != nil {
-				return err
-			}
-			off += int64(n)
-		}
+		n, err := fs.pourPiece(body, off, to)
+		off += int64(n)
 		switch err {
 		case nil:
 		case io.EOF, io.ErrUnexpectedEOF:
@@ -183,6 +202,32 @@ func (fs *FS) pour(body io.Reader, off int64, sink func([]byte, int64) error) er
 			return err
 		}
 	}
+}
+
+// pourPiece is one step of pour. The error is that of io.ReadFull, or why the
+// content could not take the bytes.
+func (fs *FS) pourPiece(body io.Reader, off int64, to sink) (int, error) {
+	if to.window != nil {
+		if b := to.window.get(); b != nil {
+			defer b.release()
+			n, end := io.ReadFull(body, b.buf)
+			if n > 0 {
+				if err := to.c.fillBlock(b, off, n); err != nil {
+					return n, err
+				}
+			}
+			return n, end
+		}
+	}
+	buf := fs.buffers.Get().(*[]byte)
+	defer fs.buffers.Put(buf)
+	n, end := io.ReadFull(body, *buf)
+	if n > 0 {
+		if err := to.c.fill((*buf)[:n], off); err != nil {
+			return n, err
+		}
+	}
+	return n, end
 }
 
 // transferTime is the deadline of a request that moves n bytes: the operation

@@ -211,7 +211,7 @@ func (fs *FS) settle(n *node) {
 // retire ends the content of a file: its local file goes into the cache if it
 // is whole and is the version etag of path.
 func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, checked time.Time) {
-	keep := clean && etag != "" && c.whole()
+	keep := clean && etag != "" && c.settled()
 	if !c.cached {
 		if keep {
 			fs.cache.put(path, etag, c.length(), c.path, checked)

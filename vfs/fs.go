@@ -36,7 +36,8 @@ type FS struct {
 	links    *lru.Cache[store.ETag, string] // targets of symbolic links
 	started  time.Time
 	retries  retries
-	buffers  sync.Pool // *[]byte of copyBuffer bytes
+	window   *window
+	buffers  sync.Pool // *[]byte of blockSize bytes, for what is not in the window
 	bg       context.Context
 	endBG    context.CancelFunc
 	wg       sync.WaitGroup // background goroutines
@@ -53,8 +54,6 @@ type FS struct {
 	lastErr   string
 	lastErrAt time.Time
 }
-
-const copyBuffer = 512 << 10
 
 // Announcer is implemented by an index that must tell other gateways of this
 // one before its first change.
@@ -83,7 +82,8 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs := &FS{store: opts.Store, now: opts.Now, log: opts.Log, opts: opts, staged: staged, state: state,
 		locks: newPathLocks(), nodes: newNodeTable(), links: links, started: opts.Now(),
 		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}}
-	fs.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
+	fs.window = newWindow(opts.Memory/4, opts.Now)
+	fs.buffers.New = func() any { b := make([]byte, blockSize); return &b }
 	fs.bg, fs.endBG = context.WithCancel(context.WithoutCancel(ctx))
 	fs.cache = openCache(state.cacheDir(), opts.CacheSize)
 	fs.idx = index.Open(index.Options{Store: opts.Store, Now: opts.Now, Log: opts.Log, DirTTL: opts.DirTTL,

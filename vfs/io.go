@@ -3,7 +3,6 @@ package vfs
 import (
 	"context"
 	"errors"
-	"os"
 	"syscall"
 )
 
@@ -17,20 +16,24 @@ func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, er
 	if err != nil {
 		return 0, err
 	}
-	n, err := c.readAt(ctx, p, off, h.ahead(off, len(p)))
+	b, err := c.read(ctx, int64(len(p)), off, h.ahead(off, len(p)))
+	if err != nil {
+		return 0, fs.fault("read", fs.pathOf(h.node), err)
+	}
+	defer b.Release()
+	n, err := b.copyTo(p)
 	return n, fs.fault("read", fs.pathOf(h.node), err)
 }
 
-// ReadFile is Read for a front end that can move bytes from a file by itself:
-// the n bytes are at off of file, which is open as long as h is. file is nil
-// at the end.
-func (fs *FS) ReadFile(ctx context.Context, h *Handle, size int, off int64) (file *os.File, n int, err error) {
+// ReadBytes is Read without a copy: for a front end that can move bytes to its
+// client from where they are. There are fewer than n only at the end.
+func (fs *FS) ReadBytes(ctx context.Context, h *Handle, n int, off int64) (*Bytes, error) {
 	c, err := fs.beginRead(h, off)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	file, have, err := c.readable(ctx, int64(size), off, h.ahead(off, size))
-	return file, int(have), fs.fault("read", fs.pathOf(h.node), err)
+	b, err := c.read(ctx, int64(n), off, h.ahead(off, n))
+	return b, fs.fault("read", fs.pathOf(h.node), err)
 }
 
 // beginRead checks a read and returns the content to read from.

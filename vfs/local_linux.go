@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,4 +19,20 @@ func seekFile(f *os.File, off int64, hole bool) (int64, error) {
 		whence = unix.SEEK_HOLE
 	}
 	return unix.Seek(int(f.Fd()), off, whence)
+}
+
+// openDirect opens a local file for writes past the page cache.
+func openDirect(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
+}
+
+// hugePages returns n bytes for disks to read from. They take memory only when
+// they are touched, and then in pages of 2 MiB where the kernel has some.
+func hugePages(n int) []byte {
+	const page = 2 << 20
+	p := make([]byte, n+page)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(p)))) & (page - 1)
+	p = p[skip : skip+n]
+	_ = unix.Madvise(p, unix.MADV_HUGEPAGE) // works without
+	return p
 }

@@ -137,5 +137,5 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 	}
 	f.entry, f.checked = e, asOf
 	n.mu.Unlock()
-	return fs.pour(obj.Body, obj.Offset, c.fill)
+	return fs.pour(obj.Body, obj.Offset, sink{c: c})
 }

@@ -16,9 +16,9 @@ type bridge struct {
 
 	// Constant data.
 	ops        vfs.Operations
-	pages      PageWriter // nil if ops is none
-	filer      FileReader // nil if ops is none
-	untouched  Untouched  // nil if ops is none
+	pages      PageWriter  // nil if ops is none
+	bytes      BytesReader // nil if ops is none
+	untouched  Untouched   // nil if ops is none
 	mountPoint string
 	kernel     kernel // set by Init
 	log        *eventLog
@@ -34,13 +34,13 @@ var _ raw.RawFileSystem = (*bridge)(nil)
 func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge {
 	pages, _ := ops.(PageWriter)
 	untouched, _ := ops.(Untouched)
-	filer, _ := ops.(FileReader)
+	bytes, _ := ops.(BytesReader)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
 		ops:           ops,
 		pages:         pages,
 		untouched:     untouched,
-		filer:         filer,
+		bytes:         bytes,
 		log:           log,
 		now:           now,
 	}

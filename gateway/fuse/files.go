@@ -2,7 +2,6 @@ package fuse
 
 import (
 	"context"
-	"os"
 	"syscall"
 
 	raw "github.com/hanwen/go-fuse/v2/fuse"
@@ -17,12 +16,11 @@ type PageWriter interface {
 	WritePage(ctx context.Context, h *vfs.Handle, p []byte, off int64) (n int, err error)
 }
 
-// FileReader is what vfs.Operations may have beside: bytes of large reads move
-// from the local file to the kernel without passing through this process.
-type FileReader interface {
-	// ReadFile makes up to size bytes at off readable in file, at the same
-	// offset; file is nil at the end. It stays open as long as h.
-	ReadFile(ctx context.Context, h *vfs.Handle, size int, off int64) (file *os.File, n int, err error)
+// BytesReader is what vfs.Operations may have beside: large reads are answered
+// from where the bytes are, be it memory or the local file.
+type BytesReader interface {
+	// ReadBytes reads up to n bytes; fewer only at the end.
+	ReadBytes(ctx context.Context, h *vfs.Handle, n int, off int64) (*vfs.Bytes, error)
 }
 
 // spliceFrom is the size of a read, in bytes, from which setting up a pipe
@@ -96,12 +94,16 @@ func (b *bridge) Read(cancel <-chan struct{}, in *raw.ReadIn, buf []byte) (raw.R
 	}
 	ctx := b.begin(cancel, &in.InHeader)
 	defer ctx.finish()
-	if b.filer != nil && len(buf) >= spliceFrom {
-		file, n, err := b.filer.ReadFile(ctx, h, len(buf), int64(in.Offset))
-		if err != nil || file == nil {
+	if b.bytes != nil && len(buf) >= spliceFrom {
+		data, err := b.bytes.ReadBytes(ctx, h, len(buf), int64(in.Offset))
+		if err != nil || data.Len() == 0 {
 			return raw.ReadResultData(nil), b.status("read", in.NodeId, err)
 		}
-		return raw.ReadResultFd(file.Fd(), int64(in.Offset), n), raw.OK
+		if data.Slices() != nil {
+			return memoryResult{data}, raw.OK
+		}
+		file, off := data.File()
+		return raw.ReadResultFd(file.Fd(), off, data.Len()), raw.OK
 	}
 	n, err := b.ops.Read(ctx, h, buf, int64(in.Offset))
 	if err != nil {
@@ -109,6 +111,29 @@ func (b *bridge) Read(cancel <-chan struct{}, in *raw.ReadIn, buf []byte) (raw.R
 	}
 	return raw.ReadResultData(buf[:n]), raw.OK
 }
+
+// memoryResult answers a read with bytes in memory.
+type memoryResult struct{ data *vfs.Bytes }
+
+var _ raw.ReadResult = memoryResult{}
+
+// Slices makes the reply go out with writev(2).
+func (r memoryResult) Slices() ([][]byte, raw.Status) { return r.data.Slices(), raw.OK }
+
+// Size implements raw.ReadResult.
+func (r memoryResult) Size() int { return r.data.Len() }
+
+// Bytes implements raw.ReadResult.
+func (r memoryResult) Bytes(buf []byte) ([]byte, raw.Status) {
+	buf = buf[:0]
+	for _, s := range r.data.Slices() {
+		buf = append(buf, s...)
+	}
+	return buf, raw.OK
+}
+
+// Done implements raw.ReadResult.
+func (r memoryResult) Done() { r.data.Release() }
 
 // Write writes.
 func (b *bridge) Write(cancel <-chan struct{}, in *raw.WriteIn, data []byte) (uint32, raw.Status) {
