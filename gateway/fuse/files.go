@@ -23,9 +23,9 @@ type BytesReader interface {
 	ReadBytes(ctx context.Context, h *vfs.Handle, n int, off int64) (*vfs.Bytes, error)
 }
 
-// spliceFrom is the size of a read, in bytes, from which setting up a pipe
-// costs less than copying.
-const spliceFrom = 128 << 10
+// bytesFrom is the size of a read, in bytes, from which a copy costs more than
+// answering from where the bytes are.
+const bytesFrom = 128 << 10
 
 // Create makes and opens a file.
 func (b *bridge) Create(cancel <-chan struct{}, in *raw.CreateIn, name string, out *raw.CreateOut) raw.Status {
@@ -94,7 +94,7 @@ func (b *bridge) Read(cancel <-chan struct{}, in *raw.ReadIn, buf []byte) (raw.R
 	}
 	ctx := b.begin(cancel, &in.InHeader)
 	defer ctx.finish()
-	if b.bytes != nil && len(buf) >= spliceFrom {
+	if b.bytes != nil && len(buf) >= bytesFrom {
 		data, err := b.bytes.ReadBytes(ctx, h, len(buf), int64(in.Offset))
 		if err != nil || data.Len() == 0 {
 			return raw.ReadResultData(nil), b.status("read", in.NodeId, err)
