@@ -315,7 +315,7 @@ func TestRequestsOfEdit(t *testing.T) {
 }
 
 // TestIdleRequests counts what a mount asks when nobody uses it, and that
-// what it asks while it is used keeps to one listing of its own per TTL.
+// what it asks while it is used keeps to one request of its own per TTL.
 func TestIdleRequests(t *testing.T) {
 	env := harness.New(t, harness.Versity)
 	const ttl = 500 * time.Millisecond
@@ -334,7 +334,7 @@ func TestIdleRequests(t *testing.T) {
 	stats := env.Proxy.Stats()
 	own := stats.Total() - total(stats.Without(harness.Background))
 	if limit := int(time.Since(begin)/ttl) + 1; own > limit {
-		t.Errorf("in use: %d listings of its own in %v, want at most %d\n%s", own, time.Since(begin), limit, stats)
+		t.Errorf("in use: %d requests of its own in %v, want at most %d\n%s", own, time.Since(begin), limit, stats)
 	}
 
 	time.Sleep(4 * ttl) // the last use is past

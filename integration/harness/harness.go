@@ -106,9 +106,9 @@ func (e *Env) Peer(t T) *Env {
 const Settled = 400 * time.Millisecond
 
 // Background says whether a request is one of those that a gateway sends by
-// itself while its mount is in use: listings of its own directory.
+// itself while its mount is in use: those that tell gateways of each other.
 func Background(op, key string) bool {
-	return op == s3proxy.ListObjectsV2 && strings.Contains("/"+key, "/.causeway/")
+	return strings.Contains("/"+key, "/.causeway/gateways/")
 }
 
 // Quiesce waits until the gateway has nothing left to send.
