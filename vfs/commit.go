@@ -26,8 +26,11 @@ func (fs *FS) commitFile(ctx context.Context, f *file) error {
 	err := f.commits.do(ctx, fs.start, func(ctx context.Context) error {
 		for {
 			path, ok := fs.nodes.path(f.node)
-			if !ok && !f.isSuperseded() {
-				return nil // unlinked: goes nowhere
+			if !ok {
+				var unlinked bool
+				if path, unlinked = f.lostName(); unlinked {
+					return nil // goes nowhere
+				}
 			}
 			err := fs.commitAt(ctx, f, path)
 			if err != errMoved {
@@ -38,10 +41,13 @@ func (fs *FS) commitFile(ctx context.Context, f *file) error {
 	return fs.fault("commit", fs.pathOf(f.node), err)
 }
 
-func (f *file) isSuperseded() bool {
+// lostName tells where a file was that has no name any more, and whether this
+// gateway took the name from it. If it did not, a commit is Stale.
+func (f *file) lostName() (was string, unlinked bool) {
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
-	return f.superseded
+	f.superseded = f.superseded || !f.removed
+	return f.was, f.removed
 }
 
 // commitAt commits f under the lock of its path.
@@ -74,8 +80,10 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 	_, s.entry.Name = splitPath(key)
 	stale, full := f.superseded, f.full
 	f.superseded = f.superseded || full
+	f.tried = f.tried || key == path
 	n.mu.Unlock()
 	if full {
+		fs.giveUp(f)
 		return &Error{Op: "commit", Path: path, Kind: NoSpace, Err: errors.New("a write failed since the disk of the state directory is full")}
 	}
 
@@ -92,6 +100,17 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 	}
 	fs.committed(f, &s)
 	return nil
+}
+
+// giveUp drops the bytes of a file of which a write found the disk full, so
+// that there is room again. Other handles that read it are told.
+func (fs *FS) giveUp(f *file) {
+	f.node.mu.Lock()
+	c := f.content
+	f.node.mu.Unlock()
+	if _, err := c.truncate(fs.bg, 0); err != nil {
+		fs.noteError(fs.fault("truncate", "", err))
+	}
 }
 
 // shipment is one commit on its way.
@@ -120,6 +139,10 @@ func (fs *FS) ship(ctx context.Context, s *shipment) error {
 	if size > singleCommit {
 		err = fs.shipParts(ctx, s)
 	} else {
+		s.f.node.mu.Lock()
+		up := s.f.takeUploadLocked()
+		s.f.node.mu.Unlock()
+		fs.dropUpload(up)
 		err = fs.shipWhole(ctx, s)
 	}
 	settled(err == nil)
@@ -187,11 +210,14 @@ func (fs *FS) committed(f *file, s *shipment) {
 	kept := f.keptID
 	f.keptID = ""
 	f.checked = fs.now()
-	local := f.localLocked()
+	fs.markLocal(n, f.localLocked())
+	fs.idx.Put(s.key, e, fs.now())
+	pending := f.attrDirtyLocked()
 	n.mu.Unlock()
 	fs.commits.Add(1)
-	fs.markLocal(n, local)
-	fs.idx.Put(s.key, e, fs.now())
+	if pending {
+		fs.tickAttr()
+	}
 	if kept != "" {
 		fs.unkeep(kept)
 	}

@@ -238,6 +238,12 @@ func (c *content) writeAt(ctx context.Context, p []byte, off int64, grow bool) (
 	}
 	end := off + int64(len(p))
 	if _, err := c.file.WriteAt(p, off); err != nil {
+		if in := min(end, c.size); in > off { // os does not say how much of it was written
+			c.touchLocked(off, in)
+		}
+		if end > c.size {
+			c.file.Truncate(c.size) // no bytes stay behind the end
+		}
 		return 0, 0, err
 	}
 	if off > c.size {

@@ -3,6 +3,7 @@ package vfs
 import (
 	"cmp"
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -37,10 +38,22 @@ type deleter struct {
 // removal is one object to delete.
 type removal struct {
 	key     string
+	etag    store.ETag                // the version that was removed; empty: not known
+	late    bool                      // a first attempt failed
 	dir     string                    // directory that must outlive its last entry
 	release func()                    // gives the index's hold back
 	before  func(ctx context.Context) // runs before it is sent; may be nil
 	done    chan struct{}             // closed when it is in S3, or given up
+}
+
+// prepare does what must happen before the object goes.
+func (r *removal) prepare(ctx context.Context) {
+	if r.before == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, materialLimit)
+	defer cancel()
+	r.before(ctx)
 }
 
 func newDeleter(fs *FS) *deleter {
@@ -92,8 +105,23 @@ func (d *deleter) claim(ctx context.Context, key string, absent bool) (func(ok b
 	r, busy := d.waiting[key], d.sending[key]
 	delete(d.waiting, key)
 	d.mu.Unlock()
+	if r != nil {
+		r.prepare(ctx)
+	}
 	if busy != nil {
-		if err := await(ctx, busy.done); err != nil {
+		err := d.awaitBatch(ctx, busy)
+		d.mu.Lock()
+		if w := d.waiting[key]; w == busy { // failed: taken over too
+			delete(d.waiting, key)
+			if r == nil {
+				r = w
+			} else {
+				defer w.release()
+				close(w.done)
+			}
+		}
+		d.mu.Unlock()
+		if err != nil {
 			if r != nil {
 				d.add(r)
 			}
@@ -110,6 +138,21 @@ func (d *deleter) claim(ctx context.Context, key string, absent bool) (func(ok b
 			d.add(r)
 		}
 	}, nil
+}
+
+// awaitBatch waits until r is no longer being sent.
+func (d *deleter) awaitBatch(ctx context.Context, r *removal) error {
+	for {
+		d.mu.Lock()
+		busy, idle := d.sending[r.key] == r, d.idle
+		d.mu.Unlock()
+		if !busy {
+			return nil
+		}
+		if err := await(ctx, idle); err != nil {
+			return err
+		}
+	}
 }
 
 // settleKey waits until no removal of key is pending.
@@ -222,21 +265,35 @@ func (d *deleter) send(batch []*removal) bool {
 	return d.sent(batch, failed, err)
 }
 
-// request sends a batch to S3 and returns what failed of it.
+// request sends a batch to S3 and returns what failed of it. A removal that is
+// late may meet a version that somebody wrote since, and demands its own.
 func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]error, error) {
-	keys := make([]string, len(batch))
-	for i, r := range batch {
-		keys[i] = r.key
+	var keys []string
+	var late []*removal
+	for _, r := range batch {
+		if r.late && r.etag != "" {
+			late = append(late, r)
+		} else {
+			keys = append(keys, r.key)
+		}
 	}
-	var failed map[string]error
+	failed := map[string]error{}
 	err := d.fs.announce(ctx)
-	if err == nil && len(keys) == 1 {
+	switch {
+	case err != nil || len(keys) == 0:
+	case len(keys) == 1:
 		err = d.fs.store.Delete(ctx, keys[0], store.Always)
-	} else if err == nil {
-		failed, err = d.fs.store.DeleteMany(ctx, keys)
+	default:
+		var each map[string]error
+		if each, err = d.fs.store.DeleteMany(ctx, keys); store.IsKind(err, store.Invalid) {
+			each, err = d.sendEach(ctx, keys), nil // one key must not hold up the others
+		}
+		maps.Copy(failed, each)
 	}
-	if store.IsKind(err, store.Invalid) && len(keys) > 1 {
-		failed, err = d.sendEach(ctx, keys), nil // one key must not hold up the others
+	for _, r := range late {
+		if e := d.removeVersion(ctx, r); e != nil {
+			failed[r.key] = e
+		}
 	}
 	for key, e := range failed {
 		d.fs.noteError(d.fs.fault("remove", key, e))
@@ -245,6 +302,22 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 		d.fs.noteError(d.fs.fault("remove", keys[0], err))
 	}
 	return failed, err
+}
+
+// removeVersion deletes the version that was removed, and no other: with a
+// precondition where the server honours it, else after a look.
+func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
+	cond := store.Always
+	if d.fs.opts.Capabilities.DeleteIf {
+		cond = store.IfMatch(r.etag)
+	} else if info, err := d.fs.store.Head(ctx, r.key); err == nil && info.ETag != r.etag {
+		return nil
+	}
+	err := d.fs.store.Delete(ctx, r.key, cond)
+	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
+		return nil
+	}
+	return err
 }
 
 // sent takes a batch off the books; what failed waits again. It reports
@@ -259,6 +332,7 @@ func (d *deleter) sent(batch []*removal, failed map[string]error, err error) boo
 		if e == nil || hopeless(e) {
 			released = append(released, r) // what cannot be removed shows again
 		} else if d.waiting[r.key] == nil {
+			r.late = true
 			d.waiting[r.key] = r
 		} else {
 			released = append(released, r) // a younger one stands for it
@@ -301,11 +375,7 @@ func (d *deleter) prepare(ctx context.Context, batch []*removal) {
 	var wg sync.WaitGroup
 	for _, r := range batch {
 		if r.before != nil {
-			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx, materialLimit)
-				defer cancel()
-				r.before(ctx)
-			})
+			wg.Go(func() { r.prepare(ctx) })
 		}
 		if r.dir != "" && !dirs[r.dir] {
 			dirs[r.dir] = true

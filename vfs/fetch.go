@@ -33,6 +33,7 @@ const (
 // fetch is one request under way for a content.
 type fetch struct {
 	lo, hi int64
+	of     origin // the version that was asked for
 	done   bool
 	err    error
 }
@@ -61,7 +62,8 @@ func (c *content) ensureLocked(ctx context.Context, lo, hi, ahead int64, window 
 		if err := c.waitLocked(ctx); err != nil {
 			return err
 		}
-		if _, still := c.gapLocked(gap.lo, gap.lo+1); still && f.done && f.err != nil && gap.lo < hi {
+		moved := f.of.key != c.origin.key || f.of.etag != c.origin.etag // by this gateway: ask again
+		if _, still := c.gapLocked(gap.lo, gap.lo+1); still && !moved && f.done && f.err != nil && gap.lo < hi {
 			return f.err
 		}
 	}
@@ -136,8 +138,8 @@ func (c *content) aheadLocked(lo, hi int64) {
 // launchLocked starts one fetch. That of a reader in sequence goes through the
 // window.
 func (c *content) launchLocked(lo, hi int64, sequential bool) *fetch {
-	f := &fetch{lo: lo, hi: hi}
 	o, to := c.origin, sink{c: c}
+	f := &fetch{lo: lo, hi: hi, of: o}
 	if sequential {
 		to.window = c.fetcher.memory()
 	}

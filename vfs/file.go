@@ -40,7 +40,10 @@ type file struct {
 	signed    bool      // the local file says which path it is for
 	since     time.Time // staged: since when
 	checked   time.Time // a moment after which entry.ETag was the current version
+	tried     bool      // a PUT of a new file was begun
 
+	// was is the path at which a file was that somebody else superseded.
+	was string
 	// superseded says that somebody else replaced or removed the name; a
 	// commit is Stale.
 	superseded bool
@@ -192,8 +195,8 @@ func (fs *FS) settle(n *node) {
 	if clean {
 		n.pageETag = e.ETag
 	}
-	n.mu.Unlock()
 	fs.markLocal(n, false)
+	n.mu.Unlock()
 	fs.dropUpload(up)
 	if c != nil {
 		path, named := fs.nodes.path(n)
@@ -228,9 +231,13 @@ func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, check
 // or removed: open handles stay on the version that they have, and the name
 // gets a new node.
 func (fs *FS) supersede(n *node) {
+	path, named := fs.nodes.path(n)
 	n.mu.Lock()
 	if n.file != nil {
 		n.file.superseded = true
+		if named {
+			n.file.was = path
+		}
 	}
 	n.mu.Unlock()
 	if p, name := fs.nodes.parentOf(n); p != nil {
@@ -250,8 +257,8 @@ func (fs *FS) remoteChange(path string) {
 		}
 		return
 	}
-	e, ok := fs.idx.Peek(path)
 	n.mu.Lock()
+	e, ok := fs.idx.Peek(path) // under the lock, so that it is not older than a commit
 	f := n.file
 	local := f != nil && f.localLocked()
 	replaced := f != nil && f.handles > 0 && (!ok || e.ETag != f.entry.ETag)

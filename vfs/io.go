@@ -46,6 +46,9 @@ func (fs *FS) beginRead(h *Handle, off int64) (*content, error) {
 	}
 	h.node.mu.Lock()
 	defer h.node.mu.Unlock()
+	if h.f.full && h.f.superseded {
+		return nil, &Error{Op: "read", Path: h.f.was, Kind: Stale}
+	}
 	if !h.read.Swap(true) && !h.f.dirtyLocked() {
 		h.node.pageETag = h.f.entry.ETag
 	}
@@ -109,9 +112,12 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 				continue
 			}
 			fs.noteFull(f, noSpace(err))
-			return err
+			if gen = c.generation(); gen == before {
+				return err
+			}
+		} else {
+			fs.noteFull(f, false)
 		}
-		fs.noteFull(f, false)
 		if gen == before {
 			return nil
 		}
@@ -124,7 +130,7 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 		if h != nil {
 			h.wrote.Store(gen)
 		}
-		return nil
+		return err
 	}
 }
 

@@ -69,7 +69,12 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.file
-	return f != nil && f.handles > 0 && f.content != nil && !f.localLocked() && f.entry.ETag != e.ETag
+	if f == nil || f.handles == 0 || f.content == nil || f.localLocked() || f.entry.ETag == e.ETag {
+		return false
+	}
+	path, ok := fs.nodes.path(n)
+	now, known := fs.idx.Peek(path) // e may be older than a commit of this gateway
+	return !ok || !known || now.ETag != f.entry.ETag
 }
 
 // known is an answer of the index as a front end gets it.

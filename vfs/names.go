@@ -183,7 +183,7 @@ func (fs *FS) abandon(n *node, path string) bool {
 	f.removed = true
 	f.ctime = fs.now()
 	fs.markLocal(n, false)
-	if f.entry.ETag != "" {
+	if f.entry.ETag != "" || f.tried {
 		return true
 	}
 	// New here; but the name may have had an object that it was to replace.
@@ -194,10 +194,11 @@ func (fs *FS) abandon(n *node, path string) bool {
 // removeObject takes a name out of the index and queues the removal of its
 // object. n, which may be nil, is the node that lived there.
 func (fs *FS) removeObject(path, key string, n *node) {
+	known, _ := fs.idx.Peek(path)
 	release := fs.idx.Hold(path)
 	fs.idx.Remove(path)
 	dir, _ := splitPath(path)
-	r := &removal{key: key, dir: dir, release: release}
+	r := &removal{key: key, etag: known.ETag, dir: dir, release: release}
 	if n != nil && fs.needsBytes(n) {
 		r.before = func(ctx context.Context) { fs.materialize(ctx, n) }
 	}
@@ -249,7 +250,9 @@ func (fs *FS) ensureMarker(ctx context.Context, dir string) {
 	if e.Attr == nil {
 		e.Attr = &index.Attr{}
 	}
-	fs.idx.Put(dir, e, fs.now())
+	if _, ok := fs.idx.Peek(dir); ok { // else it was removed meanwhile
+		fs.idx.Put(dir, e, fs.now())
+	}
 }
 
 // Rmdir implements Directories.

@@ -200,11 +200,24 @@ func (t *nodeTable) detach(n *node) {
 func (t *nodeTable) detachIdle(n *node) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.pins > 0 {
+	if n.heldLocked() {
 		return false
 	}
 	t.detachLocked(n)
 	return true
+}
+
+// heldLocked reports whether n or a node below it is pinned.
+func (n *node) heldLocked() bool {
+	if n.pins > 0 {
+		return true
+	}
+	for _, c := range n.children {
+		if c.heldLocked() {
+			return true
+		}
+	}
+	return false
 }
 
 // move gives n the name in newParent; a node that has it loses it.

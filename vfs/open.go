@@ -100,9 +100,17 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) er
 	}
 	n.mu.Unlock()
 	err := f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) })
-	if KindOf(err) == Stale && err != nil {
+	n.mu.Lock()
+	if err != nil && KindOf(err) == Stale {
+		if f.content != nil && !f.checked.Before(began) {
+			// Replaced again, after others had opened a version that is new
+			// enough for this open too: it joins them.
+			n.mu.Unlock()
+			return nil
+		}
 		fs.retries.again(ctx, path, began)
 	}
+	n.mu.Unlock()
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 		return fs.fault("rename", src, err)
 	}
 	defer unlock()
+	if err := fs.recheckMove(ctx, m); err != nil {
+		return err
+	}
 	return fs.renameFile(ctx, m)
 }
 
@@ -83,6 +86,14 @@ func (fs *FS) resolveMove(ctx context.Context, m *move) error {
 		return err
 	}
 	return nil
+}
+
+// recheckMove looks again, with the locks held, whether the move is possible.
+func (fs *FS) recheckMove(ctx context.Context, m *move) error {
+	if now, ok := fs.nodes.path(m.n); !ok || now != m.src {
+		return &Error{Op: "rename", Path: m.src, Kind: NotExist}
+	}
+	return fs.checkTarget(ctx, m)
 }
 
 // checkTarget applies rename(2)'s rules about what may replace what.
@@ -209,7 +220,11 @@ func (fs *FS) copyTo(ctx context.Context, m *move, cond store.Precondition) erro
 			fs.copied(m, e, info)
 			return nil
 		}
-		changed := store.IsKind(err, store.PreconditionFailed) && !cond.Absent || store.IsKind(err, store.NotExist)
+		changed := store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist)
+		if changed && cond.Absent {
+			_, there := fs.store.Head(ctx, m.dst)
+			changed = store.IsKind(there, store.NotExist) // else the target is what was in the way
+		}
 		if !changed || try == renameTries {
 			return err
 		}

@@ -30,6 +30,9 @@ func (fs *FS) renameDir(ctx context.Context, m *move) error {
 		return fs.fault("rename", m.src, err)
 	}
 	defer unlock()
+	if err := fs.recheckMove(ctx, m); err != nil {
+		return err
+	}
 	if err := fs.deleter.flush(ctx); err != nil {
 		return fs.fault("rename", m.src, err)
 	}
@@ -224,7 +227,7 @@ func (t *treeMove) followOpen(m *move) {
 			continue
 		}
 		info, found := t.copied[t.src+strings.TrimPrefix(path, t.dst)]
-		if found {
+		if found && info.ETag == f.entry.ETag {
 			if n.pageETag == f.entry.ETag {
 				n.pageETag = store.ETag(info.Key)
 			}

@@ -119,6 +119,10 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	n.mu.Lock()
+	if f.content != nil && (f.removed || f.superseded || f.dirtyLocked()) {
+		n.mu.Unlock()
+		return nil // written meanwhile: what is here is newer
+	}
 	if f.content != nil && f.handles > 1 && f.entry.ETag != e.ETag {
 		n.mu.Unlock()
 		fs.supersede(n)

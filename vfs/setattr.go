@@ -85,10 +85,15 @@ func (fs *FS) entryNow(f *file) index.Entry {
 
 // entryOf returns what is known of n, asking S3 if needed.
 func (fs *FS) entryOf(ctx context.Context, n *node) (index.Entry, error) {
+	path, ok := fs.nodes.path(n)
 	if f := n.fileState(); f != nil {
+		if ok && n != fs.nodes.root {
+			if err := fs.needAttr(ctx, f, path); err != nil {
+				return index.Entry{}, fs.fault("setattr", path, err)
+			}
+		}
 		return fs.entryNow(f), nil
 	}
-	path, ok := fs.nodes.path(n)
 	switch {
 	case n == fs.nodes.root:
 		return index.Entry{Type: TypeDir, Attr: &index.Attr{}}, nil
@@ -198,6 +203,9 @@ func (fs *FS) sendAttrSoon(ctx context.Context, n *node, f *file) {
 func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 	path, ok := fs.nodes.path(n)
 	if f := n.fileState(); f == nil || !ok {
+		if f != nil {
+			fs.dropAttr(f, f.attrGen) // it has no name, and so no object
+		}
 		return nil
 	}
 	unlock, err := fs.locks.lock(ctx, path)
@@ -205,6 +213,10 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 		return fs.fault("setattr", path, err)
 	}
 	defer unlock()
+	if now, ok := fs.nodes.path(n); !ok || now != path {
+		unlock()
+		return fs.flushAttr(ctx, n)
+	}
 	n.mu.Lock()
 	f := n.file
 	if f == nil || !f.attrDirtyLocked() || f.dirtyLocked() || f.superseded {
@@ -218,13 +230,23 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 	info, err := fs.sendAttr(ctx, path, e)
 	if store.IsKind(err, store.NotExist) || store.IsKind(err, store.PreconditionFailed) {
 		fs.idx.Forget(path)
-		err, info.ETag = nil, e.ETag // somebody else replaced or removed it: theirs stands
+		fs.dropAttr(f, gen) // somebody else replaced or removed it: theirs stands
+		return nil
 	}
 	if err != nil {
 		return fs.fault("setattr", path, err)
 	}
 	fs.attrSent(f, path, e, gen, info)
 	return nil
+}
+
+// dropAttr gives up attribute changes up to gen.
+func (fs *FS) dropAttr(f *file, gen uint64) {
+	f.node.mu.Lock()
+	f.attrSaved = max(f.attrSaved, gen)
+	fs.markLocal(f.node, f.localLocked())
+	f.node.mu.Unlock()
+	fs.settle(f.node)
 }
 
 // attrSent notes that the attributes of the version e are in S3.
@@ -241,11 +263,9 @@ func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info sto
 			f.content.moved(path, info.ETag)
 		}
 	}
-	local := f.localLocked()
-	e = f.entry
+	fs.markLocal(n, f.localLocked())
+	fs.idx.Put(path, f.entry, fs.now())
 	n.mu.Unlock()
-	fs.markLocal(n, local)
-	fs.idx.Put(path, e, fs.now())
 	fs.settle(n)
 }
 
@@ -260,7 +280,21 @@ func (fs *FS) sendAttr(ctx context.Context, path string, e index.Entry) (store.I
 		return store.Info{}, err
 	}
 	if e.Type == TypeDir {
-		return fs.store.Put(ctx, path+"/", store.Body{}, store.PutOptions{Meta: meta, ContentType: contentType(e)})
+		return fs.sendDirAttr(ctx, path, e, meta)
 	}
 	return fs.copyObject(ctx, path, path, e, meta, store.Precondition{})
+}
+
+// sendDirAttr replaces a directory's marker, or makes the first one. It does
+// not bring back a directory that somebody else has removed.
+func (fs *FS) sendDirAttr(ctx context.Context, path string, e index.Entry, meta store.Metadata) (store.Info, error) {
+	opts := store.PutOptions{Meta: meta, ContentType: contentType(e), If: store.IfAbsent()}
+	info, err := fs.store.Head(ctx, path+"/")
+	switch {
+	case err == nil:
+		opts.If = store.IfMatch(info.ETag)
+	case !store.IsKind(err, store.NotExist) || e.Marker:
+		return store.Info{}, err
+	}
+	return fs.store.Put(ctx, path+"/", store.Body{}, opts)
 }

@@ -16,8 +16,11 @@ func (fs *FS) keepLocal() error {
 	for _, n := range fs.localNodes() {
 		f := n.fileState()
 		path, ok := fs.nodes.path(n)
-		if f == nil || !ok || !f.dirty() || fs.leave(f) {
+		if f == nil || !f.dirty() || fs.leave(f) {
 			continue
+		}
+		if !ok {
+			path, _ = f.lostName()
 		}
 		if err := fs.keep(f, path, "the filesystem was closed before it was committed"); err != nil {
 			errs = append(errs, err)

@@ -225,6 +225,10 @@ func (fs *FS) shipParts(ctx context.Context, s *shipment) error {
 	s.c.freeze()
 	defer s.c.thaw()
 	s.gen = s.c.generation()
+	if s.c.length() <= singleCommit { // truncated meanwhile
+		fs.dropUpload(up)
+		return fs.shipWhole(ctx, s)
+	}
 	for attempt := 1; ; attempt++ {
 		if up = fs.usable(up, s); up == nil {
 			up = &upload{fs: fs, c: s.c, key: s.key, entry: s.entry, sent: map[int]sentPart{}}
@@ -329,7 +333,10 @@ func (u *upload) rest(ctx context.Context, s *shipment, id store.UploadID, size 
 		return nil, err
 	}
 	var parts []store.Part
-	for _, sent := range u.sent {
+	for k, sent := range u.sent {
+		if partStart(k) >= size {
+			continue
+		}
 		parts = append(parts, sent.part)
 	}
 	slices.SortFunc(parts, func(a, b store.Part) int { return a.Number - b.Number })
