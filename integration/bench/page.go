@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -109,3 +110,12 @@ func times(r float64) string { return fmt.Sprintf("%.2f ×", r) }
 
 // mib writes bytes in MiB.
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+// digits writes a number with three significant digits and no exponent.
+func digits(x float64) string {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 3, 64), 64)
+	if err != nil {
+		return "?"
+	}
+	return strconv.FormatFloat(rounded, 'f', -1, 64)
+}

@@ -76,6 +76,11 @@ func TestFigures(t *testing.T) {
 	if got, want := strings.Join(w.row("x", 2), " "), "x 2 2 0 1.0 ms 3.0 ms 3.0 ms 1.0 s"; got != want {
 		t.Errorf("row: got %s, want %s", got, want)
 	}
+	for x, want := range map[float64]string{1738: "1740", 0.98765: "0.988", 42: "42", 1: "1"} {
+		if got := digits(x); got != want {
+			t.Errorf("digits(%v): got %s, want %s", x, got, want)
+		}
+	}
 	if got := counts(map[string]int{"B": 1, "A": 2}); got != "2 A, 1 B" {
 		t.Errorf("counts: got %s", got)
 	}

@@ -149,7 +149,7 @@ func peersSection(b *bench) {
 			dir := p.mount(b, env)
 			env.Proxy.SetLatency(latency)
 			perSecond, inS3, requests := w.run(b, env, dir)
-			row = append(row, fmt.Sprintf("%.3g/s (%.3g/s), %.3g", perSecond, inS3, requests))
+			row = append(row, fmt.Sprintf("%s/s (%s/s), %s", digits(perSecond), digits(inS3), digits(requests)))
 			b.Logf("%s: %s: %s", p.name, w.name, row[len(row)-1])
 			b.cleanUp()
 		}
