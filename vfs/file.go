@@ -98,6 +98,10 @@ func (f *file) attrDirtyLocked() bool {
 	return f.attrGen > f.attrSaved && !f.removed && !f.superseded
 }
 
+// shownLocked reports whether an open has been given the bytes of entry. Until
+// then those at hand, perhaps from the cache, may be exchanged for newer ones.
+func (f *file) shownLocked() bool { return f.content != nil && !f.checked.IsZero() }
+
 // localLocked reports whether this gateway knows better than S3.
 func (f *file) localLocked() bool {
 	return f.removed || f.dirtyLocked() || f.attrDirtyLocked()
@@ -261,7 +265,7 @@ func (fs *FS) remoteChange(path string) {
 	e, ok := fs.idx.Peek(path) // under the lock, so that it is not older than a commit
 	f := n.file
 	local := f != nil && f.localLocked()
-	replaced := f != nil && f.handles > 0 && (!ok || e.ETag != f.entry.ETag)
+	replaced := f != nil && f.handles > 0 && f.shownLocked() && (!ok || e.ETag != f.entry.ETag)
 	n.mu.Unlock()
 	switch p, name := fs.nodes.parentOf(n); {
 	case local || p == nil:

@@ -25,6 +25,9 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if known, ok := fs.lookupLocal(p, name); ok {
 		return known, nil
 	}
+	if fs.retries.pending(ctx, fs.now()) {
+		fs.refreshName(ctx, path)
+	}
 	ans, err := fs.idx.Lookup(ctx, path)
 	if err != nil {
 		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
@@ -44,6 +47,35 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 		}
 	}
 	return fs.known(n, ans), nil
+}
+
+// refreshName asks S3 what a name is now, whatever the index knows. If it
+// cannot, the index is asked as usual.
+func (fs *FS) refreshName(ctx context.Context, path string) {
+	asOf := fs.now()
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
+	info, err := fs.store.Head(ctx, path)
+	switch {
+	case store.IsKind(err, store.NotExist):
+		fs.idx.Forget(path)
+	case err == nil:
+		e := index.Decode(info)
+		_, e.Name = splitPath(path)
+		fs.idx.Put(path, e, asOf)
+		if n := fs.nodes.find(path); n != nil {
+			n.checkedNow(e.ETag, asOf)
+		}
+	}
+}
+
+// checkedNow notes that the version etag was current at a moment after asOf.
+func (n *node) checkedNow(etag store.ETag, asOf time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if f := n.file; f != nil && f.entry.ETag == etag && asOf.After(f.checked) {
+		f.checked = asOf
+	}
 }
 
 // lookupLocal answers for a name of which this gateway knows better than S3.
@@ -69,7 +101,7 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.file
-	if f == nil || f.handles == 0 || f.content == nil || f.localLocked() || f.entry.ETag == e.ETag {
+	if f == nil || f.handles == 0 || !f.shownLocked() || f.localLocked() || f.entry.ETag == e.ETag {
 		return false
 	}
 	path, ok := fs.nodes.path(n)

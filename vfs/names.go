@@ -115,9 +115,13 @@ func (fs *FS) Readlink(ctx context.Context, id NodeID) (string, error) {
 	if n == nil {
 		return "", &Error{Op: "readlink", Kind: Stale}
 	}
-	path, ok := fs.nodes.path(n)
-	if n.typ != TypeSymlink || !ok {
+	path, named := fs.nodes.path(n)
+	if n.typ != TypeSymlink {
 		return "", &Error{Op: "readlink", Path: path, Kind: Invalid}
+	}
+	_, again := fs.retries.begin(ctx, fs.now())
+	if !named {
+		return "", fs.notALink(ctx, path, again)
 	}
 	if e, ok := fs.idx.Peek(path); ok {
 		if target, ok := fs.links.Get(e.ETag); ok {
@@ -129,12 +133,25 @@ func (fs *FS) Readlink(ctx context.Context, id NodeID) (string, error) {
 		return "", fs.fault("readlink", path, err)
 	}
 	defer obj.Body.Close()
-	target, err := io.ReadAll(obj.Body)
+	if index.Decode(obj.Info).Type != TypeSymlink {
+		return "", fs.notALink(ctx, path, again)
+	}
+	target, err := io.ReadAll(io.LimitReader(obj.Body, pathMax))
 	if err != nil {
 		return "", fs.fault("readlink", path, err)
 	}
 	fs.links.Add(obj.Info.ETag, string(target))
 	return string(target), nil
+}
+
+// notALink answers for a link that was replaced meanwhile: the kernel looks
+// again, once, and then the name is no link.
+func (fs *FS) notALink(ctx context.Context, path string, again bool) error {
+	if again {
+		return &Error{Op: "readlink", Path: path, Kind: Invalid}
+	}
+	fs.retries.again(ctx, fs.now())
+	return &Error{Op: "readlink", Path: path, Kind: Stale}
 }
 
 // Unlink implements Directories.

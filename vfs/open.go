@@ -42,6 +42,7 @@ func newHandle(n *node, f *file, flags int) *Handle {
 
 // Open implements Files.
 func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
+	began, _ := fs.retries.begin(ctx, fs.now())
 	n := fs.nodes.get(id)
 	if n == nil {
 		return nil, &Error{Op: "open", Kind: Stale}
@@ -59,9 +60,15 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 	n.mu.Lock()
 	if n.file == nil && !named {
 		n.mu.Unlock()
+		fs.retries.again(ctx, began)
 		return nil, &Error{Op: "open", Path: path, Kind: Stale}
 	}
-	e, _ := fs.idx.Peek(path)
+	e, known := fs.idx.Peek(path)
+	if n.file == nil && known && e.Type != n.typ {
+		n.mu.Unlock()
+		fs.retries.again(ctx, began)
+		return nil, &Error{Op: "open", Path: path, Kind: Stale}
+	}
 	h.f = fs.fileLocked(n, e)
 	h.f.handles++
 	fs.handles.Add(1)
@@ -71,7 +78,10 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 	if _, still := fs.nodes.path(n); named && !still {
 		err = &Error{Op: "open", Path: path, Kind: Stale} // lost its name before it was pinned
 	} else {
-		err = fs.prepare(ctx, h, path, flags)
+		err = fs.prepare(ctx, h, path, flags, began)
+	}
+	if err != nil && KindOf(err) == Stale {
+		fs.retries.again(ctx, began)
 	}
 	if err != nil {
 		fs.Release(h)
@@ -82,7 +92,7 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 
 // prepare gives the file of a new handle its content: nothing for O_TRUNC,
 // the local bytes if they are newer than S3, and else the current version.
-func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) error {
+func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, began time.Time) error {
 	f, n := h.f, h.node
 	if flags&syscall.O_TRUNC != 0 && h.writable {
 		if err := fs.needAttr(ctx, f, path); err != nil { // mode and owner stay
@@ -91,33 +101,32 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int) er
 		return fs.overwrite(ctx, h, path)
 	}
 	n.mu.Lock()
-	began := fs.retries.begin(ctx, path, fs.now())
-	local := f.content != nil && (f.removed || f.superseded || f.dirtyLocked())
+	local := f.content != nil && !f.superseded && (f.removed || f.dirtyLocked())
 	if local || fs.freshLocked(f, path, began) {
 		h.keep = local || f.entry.ETag == n.pageETag
 		n.mu.Unlock()
 		return nil
 	}
+	superseded := f.superseded
 	n.mu.Unlock()
+	if superseded {
+		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
 	err := f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) })
 	n.mu.Lock()
-	if err != nil && KindOf(err) == Stale {
-		if f.content != nil && !f.checked.Before(began) {
-			// Replaced again, after others had opened a version that is new
-			// enough for this open too: it joins them.
-			n.mu.Unlock()
-			return nil
-		}
-		fs.retries.again(ctx, path, began)
-	}
+	joins := err != nil && KindOf(err) == Stale && f.content != nil && !f.checked.Before(began)
 	n.mu.Unlock()
+	if joins {
+		// Replaced again, after others had opened a version that is new enough
+		// for this open too.
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if f.content == nil { // the name went away before its bytes were here
-		fs.retries.again(ctx, path, began)
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
@@ -224,6 +233,7 @@ func (fs *FS) startNewLocked(h *Handle, path string) error {
 		return err
 	}
 	if f.entry.ETag != "" {
+		f.checked = fs.now()
 		f.committed = f.content.generation()
 		f.content.rebase(origin{key: path, etag: f.entry.ETag}, f.committed)
 		return nil

@@ -123,15 +123,25 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 		n.mu.Unlock()
 		return nil // written meanwhile: what is here is newer
 	}
-	if f.content != nil && f.handles > 1 && f.entry.ETag != e.ETag {
+	if f.shownLocked() && f.handles > 1 && f.entry.ETag != e.ETag {
 		n.mu.Unlock()
 		fs.supersede(n)
+		fs.preload(path, e, obj, asOf)
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
+	c, err := fs.loadLocked(f, path, e, asOf)
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return fs.pour(obj.Body, obj.Offset, sink{c: c})
+}
+
+// loadLocked gives f an empty content of the version e.
+func (fs *FS) loadLocked(f *file, path string, e index.Entry, asOf time.Time) (*content, error) {
 	c, err := newContent(fs, fs.state.newStaged())
 	if err != nil {
-		n.mu.Unlock()
-		return err
+		return nil, err
 	}
 	c.gen = f.committed
 	c.setOrigin(origin{key: path, etag: e.ETag, size: e.Size})
@@ -140,6 +150,49 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 		e.Attr, e.Mtime = f.entry.Attr, f.entry.Mtime
 	}
 	f.entry, f.checked = e, asOf
+	return c, nil
+}
+
+// preloadTime is how long a preloaded node waits for the kernel's second try.
+const preloadTime = time.Second
+
+// preload gives a name a new node that has the version obj already, so that
+// the second try of an open that was told to look again needs no request, and
+// succeeds even if the name was replaced once more.
+func (fs *FS) preload(path string, e index.Entry, obj *store.Object, asOf time.Time) {
+	dir, name := splitPath(path)
+	p := fs.nodes.find(dir)
+	if p == nil {
+		return
+	}
+	n := fs.nodes.intern(p, name, e.Type, false)
+	if n == nil {
+		return
+	}
+	defer fs.nodes.unpin(n)
+	n.mu.Lock()
+	if n.file != nil {
+		n.mu.Unlock()
+		return // somebody else was first
+	}
+	f := fs.fileLocked(n, e)
+	c, err := fs.loadLocked(f, path, e, asOf)
+	f.handles++ // keeps the file until the second try
 	n.mu.Unlock()
-	return fs.pour(obj.Body, obj.Offset, sink{c: c})
+	if err == nil {
+		err = fs.pour(obj.Body, obj.Offset, sink{c: c})
+	}
+	if err != nil {
+		fs.noteError(fs.fault("open", path, err))
+	}
+	fs.start(func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(preloadTime):
+		}
+		n.mu.Lock()
+		f.handles--
+		n.mu.Unlock()
+		fs.settle(n)
+	})
 }

@@ -101,6 +101,9 @@ func (fs *FS) entryOf(ctx context.Context, n *node) (index.Entry, error) {
 		return index.Entry{}, &Error{Op: "setattr", Kind: Stale}
 	}
 	ans, err := fs.idx.Stat(ctx, path)
+	if err == nil && ans.Type != n.typ {
+		return index.Entry{}, &Error{Op: "setattr", Path: path, Kind: Stale}
+	}
 	return ans.Entry, fs.fault("setattr", path, err)
 }
 
