@@ -34,6 +34,7 @@ type FS struct {
 	locks    *pathLocks
 	nodes    *nodeTable
 	links    *lru.Cache[store.ETag, string] // targets of symbolic links
+	removed  *lru.Cache[NodeID, Attr]       // directories that may still be open
 	started  time.Time
 	retries  retries
 	window   *window
@@ -74,13 +75,14 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	links, err := lru.New[store.ETag, string](4096)
-	if err != nil {
+	links, err1 := lru.New[store.ETag, string](4096)
+	removed, err2 := lru.New[NodeID, Attr](1024)
+	if err := errors.Join(err1, err2); err != nil {
 		state.close()
 		return nil, err
 	}
 	fs := &FS{store: opts.Store, now: opts.Now, log: opts.Log, opts: opts, staged: staged, state: state,
-		locks: newPathLocks(), nodes: newNodeTable(), links: links, started: opts.Now(),
+		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, started: opts.Now(),
 		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}}
 	fs.window = newWindow(opts.Memory/4, opts.Now)
 	fs.buffers.New = func() any { b := make([]byte, blockSize); return &b }

@@ -296,6 +296,12 @@ func (fs *FS) NameOf(id NodeID) (parent NodeID, name string, ok bool) {
 	return p.id, name, true
 }
 
+// pathOfID names a node in errors.
+func (fs *FS) pathOfID(id NodeID) string {
+	path, _ := fs.PathOf(id)
+	return path
+}
+
 // PathOf returns the path of a node from the root; ok is false if it has none.
 func (fs *FS) PathOf(id NodeID) (path string, ok bool) {
 	n := fs.nodes.get(id)

@@ -217,6 +217,9 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	}
 	n.mu.Unlock()
 	if !named {
+		if a, ok := fs.removed.Get(id); ok {
+			return Known{Attr: a}, nil
+		}
 		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}
 	}
 	ans, err := fs.idx.Stat(ctx, path)

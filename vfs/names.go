@@ -298,6 +298,7 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 		return err
 	}
 	if n != nil {
+		fs.bury(n)
 		fs.abandon(n, path)
 	}
 	fs.removeObject(path, path+"/", nil)
@@ -307,6 +308,14 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 	}
 	fs.touchDir(p)
 	return nil
+}
+
+// bury remembers the attributes of a directory that goes, for fstat(2) of one
+// that is open.
+func (fs *FS) bury(n *node) {
+	a := fs.attrHere(n)
+	a.Nlink = 0
+	fs.removed.Add(n.id, a)
 }
 
 // checkEmpty returns NotEmpty if a directory has names, here or in S3.

@@ -42,7 +42,19 @@ func newHandle(n *node, f *file, flags int) *Handle {
 
 // Open implements Files.
 func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
-	began, _ := fs.retries.begin(ctx, fs.now())
+	began, again := fs.retries.begin(ctx, fs.now())
+	h, err := fs.openNode(ctx, id, flags, began)
+	if err == nil || KindOf(err) != Stale {
+		return h, err
+	}
+	if again { // the kernel does not try a third time
+		return nil, &Error{Op: "open", Path: fs.pathOfID(id), Kind: NotExist, Err: err}
+	}
+	fs.retries.again(ctx, began)
+	return nil, err
+}
+
+func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Time) (*Handle, error) {
 	n := fs.nodes.get(id)
 	if n == nil {
 		return nil, &Error{Op: "open", Kind: Stale}
@@ -58,15 +70,9 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 		return nil, &Error{Op: "open", Path: path, Kind: ReadOnly}
 	}
 	n.mu.Lock()
-	if n.file == nil && !named {
-		n.mu.Unlock()
-		fs.retries.again(ctx, began)
-		return nil, &Error{Op: "open", Path: path, Kind: Stale}
-	}
 	e, known := fs.idx.Peek(path)
-	if n.file == nil && known && e.Type != n.typ {
+	if n.file == nil && (!named || known && e.Type != n.typ) {
 		n.mu.Unlock()
-		fs.retries.again(ctx, began)
 		return nil, &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	h.f = fs.fileLocked(n, e)
@@ -79,9 +85,6 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 		err = &Error{Op: "open", Path: path, Kind: Stale} // lost its name before it was pinned
 	} else {
 		err = fs.prepare(ctx, h, path, flags, began)
-	}
-	if err != nil && KindOf(err) == Stale {
-		fs.retries.again(ctx, began)
 	}
 	if err != nil {
 		fs.Release(h)

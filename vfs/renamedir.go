@@ -50,6 +50,9 @@ func (fs *FS) renameDir(ctx context.Context, m *move) error {
 	if err := t.run(tctx); err != nil {
 		return fs.fault("rename", m.src, err)
 	}
+	if m.target != nil {
+		fs.bury(m.target)
+	}
 	fs.idx.Forget(m.src)
 	fs.idx.Forget(m.dst)
 	fs.idx.Remove(m.src)
