@@ -41,7 +41,9 @@
 //
 // Temporary names (Options.Staged) are not committed by close. Renaming such a
 // file to an ordinary name is its commit: one PUT to the final key. One that
-// nobody renames is uploaded under its own name after Options.StagedTTL.
+// nobody renames is uploaded under its own name after Options.StagedTTL. Until
+// then the name belongs to this gateway alone, so O_EXCL of a temporary name is
+// exclusive here and not over gateways. A restart shows temporary files again.
 //
 // Removals are acknowledged at once and sent within 50 ms, up to 1000 with one
 // request; until then the index holds the name, so that no listing brings it

@@ -170,7 +170,12 @@ func TestKilledGatewayLeavesTemporaryFiles(t *testing.T) {
 	if err != nil || len(kept) != 1 || kept[0].Path != "d/.save.tmp" || readFile(t, kept[0].File) != "half done" {
 		t.Fatalf("kept %+v, %v", kept, err)
 	}
+	w.must(os.WriteFile(filepath.Join(dir, "cache", "left"), nil, 0o600))
+	w.must(os.WriteFile(filepath.Join(dir, "boot"), []byte("another"), 0o600))
 	next := newWorld(t, w.ops.Store, func(o *Options) { o.StateDir = dir })
+	if left, err := os.ReadDir(filepath.Join(dir, "cache")); err != nil || len(left) != 0 {
+		t.Errorf("cache of an earlier boot: %v, %v", left, err)
+	}
 	if kept, err := Kept(dir); err != nil || len(kept) != 0 {
 		t.Errorf("kept beside a gateway that has it: %+v, %v", kept, err)
 	}

@@ -22,6 +22,7 @@ import (
 //	lock       held while a gateway runs; holds its process id
 //	staged/    bytes that are not in S3, and of objects being read
 //	cache/     whole files of known versions
+//	boot       the boot of the machine during which cache/ was filled
 //	kept/ID/   versions that could not be committed: data, and meta.json
 //	uploads/   one file for each multipart upload that is not completed
 type stateDir struct {
@@ -66,7 +67,7 @@ func openStateDir(dir string, now time.Time) (*stateDir, error) {
 		return nil, &InUseError{Dir: dir, PID: pid}
 	}
 	s := &stateDir{dir: dir, lock: lock, run: strconv.FormatInt(now.UnixNano(), 36)}
-	if err := errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"), s.sweep()); err != nil {
+	if err := errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"), s.sweep(), s.dropAfterBoot()); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
@@ -81,6 +82,27 @@ func writeAll(f *os.File, s string) error {
 func (s *stateDir) close() error { return s.lock.Close() }
 
 func (s *stateDir) cacheDir() string { return filepath.Join(s.dir, "cache") }
+
+// dropAfterBoot empties the cache if the machine was started anew since it was
+// filled: a power cut may have left files of the right size whose bytes never
+// reached the disk.
+func (s *stateDir) dropAfterBoot() error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		boot = []byte("unknown")
+	}
+	mark := filepath.Join(s.dir, "boot")
+	if was, err := os.ReadFile(mark); err == nil && string(was) == string(boot) && string(boot) != "unknown" {
+		return nil
+	}
+	if err := os.RemoveAll(s.cacheDir()); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.cacheDir(), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(mark, boot, 0o600)
+}
 
 // newStaged returns a name for a new local file.
 func (s *stateDir) newStaged() string {
