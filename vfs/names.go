@@ -10,18 +10,9 @@ import (
 	"github.com/causewayfs/causeway/store"
 )
 
-// Type bits of mknod(2) and stat(2): <linux/stat.h>.
 const (
-	modeFmt  = 0o170000
-	modeSock = 0o140000
-	modeLink = 0o120000
-	modeReg  = 0o100000
-	modeBlk  = 0o060000
-	modeDir  = 0o040000
-	modeChr  = 0o020000
-	modeFIFO = 0o010000
-
-	setgid = 0o2000
+	typeBits = 0o170000 // S_IFMT of inode(7)
+	setgid   = 0o2000   // S_ISGID
 )
 
 // pathMax bounds the target of a symbolic link, and with it the size of an
@@ -76,13 +67,22 @@ func (fs *FS) Symlink(ctx context.Context, c Caller, parent NodeID, name, target
 
 // Mknod implements Directories.
 func (fs *FS) Mknod(ctx context.Context, c Caller, parent NodeID, name string, mode, rdev uint32) (Known, error) {
-	types := map[uint32]FileType{0: TypeFile, modeReg: TypeFile, modeFIFO: TypeFIFO, modeSock: TypeSocket,
-		modeChr: TypeCharDevice, modeBlk: TypeBlockDevice}
-	typ, ok := types[mode&modeFmt]
+	typ, ok := nodeType(mode & typeBits)
 	if !ok {
 		return Known{}, &Error{Op: "mknod", Path: name, Kind: Permission}
 	}
 	return fs.makeName(ctx, "mknod", c, parent, name, typ, mode, rdev, nil)
+}
+
+// nodeType returns the type that mknod(2) makes for type bits; none means a
+// regular file.
+func nodeType(bits uint32) (FileType, bool) {
+	for _, t := range []FileType{TypeFile, TypeFIFO, TypeSocket, TypeCharDevice, TypeBlockDevice} {
+		if bits == t.Bits() || bits == 0 {
+			return t, true
+		}
+	}
+	return 0, false
 }
 
 // makeName makes an object that exists as soon as it has its name.
