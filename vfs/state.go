@@ -134,7 +134,7 @@ type leftFile struct {
 // leftStaged returns the temporary files in staged/.
 func leftStaged(dir string) ([]leftFile, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "staged"))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	var left []leftFile
