@@ -350,3 +350,26 @@ func readFile(t *testing.T, name string) string {
 	}
 	return string(p)
 }
+
+// TestNames refuses what S3 cannot hold or tell of, and takes everything else.
+func TestNames(t *testing.T) {
+	w := newWorld(t, mem.New(), nil)
+	for _, name := range []string{"bell\x07", "\xff", "\uffff", ".", ".."} {
+		_, err := w.fs.Mkdir(w.ctx, Caller{}, RootID, name, 0o755)
+		w.wantKind(err, Invalid)
+	}
+	_, err := w.fs.Mkdir(w.ctx, Caller{}, RootID, strings.Repeat("n", 256), 0o755)
+	w.wantKind(err, NameTooLong)
+	_, err = w.fs.Mkdir(w.ctx, Caller{}, RootID, reserved, 0o755)
+	w.wantKind(err, Permission)
+	_, err = w.fs.Lookup(w.ctx, RootID, reserved)
+	w.wantKind(err, NotExist)
+	var want []string
+	for _, name := range []string{"\t", "a b", "new\nline", "ä", "+%2F&<>'\"", strings.Repeat("n", 255)} {
+		w.must(w.write(name, name, 0))
+		w.wantRead(name, name)
+		want = append(want, name)
+	}
+	slices.Sort(want)
+	w.wantRoot(strings.Join(want, " "))
+}

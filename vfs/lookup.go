@@ -150,9 +150,9 @@ func (fs *FS) target(op string, parent NodeID, name string) (*node, string, erro
 		return nil, "", &Error{Op: op, Path: path, Kind: NotExist}
 	case len(name) > maxName, len(path) > store.MaxKeyBytes-1:
 		return nil, "", &Error{Op: op, Path: path, Kind: NameTooLong}
-	case !utf8.ValidString(name) && op == "lookup":
+	case !keyText(name) && op == "lookup":
 		return nil, "", &Error{Op: op, Path: path, Kind: NotExist}
-	case !utf8.ValidString(name): // S3 keys are UTF-8
+	case !keyText(name):
 		return nil, "", &Error{Op: op, Path: path, Kind: Invalid}
 	case name == "", name == ".", name == "..", strings.ContainsAny(name, "/\x00"):
 		return nil, "", &Error{Op: op, Path: path, Kind: Invalid}
@@ -164,6 +164,19 @@ func (fs *FS) target(op string, parent NodeID, name string) (*node, string, erro
 		return nil, "", &Error{Op: op, Path: path, Kind: ReadOnly}
 	}
 	return p, path, nil
+}
+
+// keyText reports whether S3 can hold a name and tell of it: keys are UTF-8
+// (AWS "Creating object key names"), and listings and removals are XML 1.0,
+// which has no control characters but tab and line ends. Some servers show
+// other names in place of those.
+func keyText(name string) bool {
+	for _, r := range name {
+		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
+			return false
+		}
+	}
+	return utf8.ValidString(name)
 }
 
 func joinPath(dir, name string) string {
