@@ -151,7 +151,8 @@ type Lookups interface {
 
 // Directories are the operations on names.
 type Directories interface {
-	// OpenDir opens a directory for reading. The handle must be released.
+	// OpenDir opens a directory for reading. The handle holds nothing that
+	// would have to be given back.
 	OpenDir(ctx context.Context, id NodeID) (*DirHandle, error)
 	// ReadDir calls emit for each entry behind offset off (0: from the
 	// start, which also takes a new snapshot) until emit returns false.
@@ -189,8 +190,9 @@ type Files interface {
 	// O_EXCL and O_TRUNC). It counts one reference.
 	Create(ctx context.Context, c Caller, parent NodeID, name string, flags int, mode uint32) (Known, *Handle, error)
 	// Open opens a node. The version opened is current: committed by anybody
-	// before Open was called. Kind Stale: the name now stands for another
-	// node; look it up again.
+	// before Open was called. Kinds: Stale, the name now stands for another
+	// node or for none: look it up again and open that; NotExist, the same for
+	// a caller that has done so once (see CallerKey).
 	Open(ctx context.Context, id NodeID, flags int) (*Handle, error)
 	// Read reads into p. n < len(p) only at the end of the file.
 	Read(ctx context.Context, h *Handle, p []byte, off int64) (n int, err error)
