@@ -20,7 +20,7 @@ type walk struct {
 }
 
 // step tells that name was asked for at q and returns the names whose
-// attributes to ask for now; the calls for them are registered. d.mu is held.
+// attributes should be asked for next; the calls for them are registered. d.mu is held.
 func (l *Listing) step(d *dir, name string, q tick) []string {
 	w := &d.walk
 	if w.order == nil {

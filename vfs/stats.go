@@ -37,12 +37,3 @@ type KeptVersion struct {
 	Base   string    `json:"base,omitempty"` // the ETag that it was edited from
 	File   string    `json:"-"`
 }
-
-// Signatures that the command uses, beside those of Operations:
-//
-//	Open(ctx, Options) (*FS, error)         takes the state directory's lock
-//	(*FS) SetInvalidator(Invalidator)       before the first operation
-//	(*FS) Stats() Stats
-//	(*FS) Close(ctx, progress func(Stats)) error   drains; ctx bounds it
-//	Kept(stateDir) ([]KeptVersion, error)   for `causeway recover`
-//	DropKept(stateDir, id) error
