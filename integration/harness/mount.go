@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,10 @@ type MountOptions struct {
 	Endpoint string   // the proxy by default
 	Flags    []string // further flags
 	Env      []string // further environment
+
+	// Life is how long the process may run before something must hang; a few
+	// minutes by default, more in the long form.
+	Life time.Duration
 }
 
 // Mount is a bucket mounted by a process of its own.
@@ -45,6 +50,7 @@ type Mount struct {
 	path   string   // of the binary
 	args   []string // its arguments
 	env    []string
+	life   time.Duration // 0: the default
 	cmd    *exec.Cmd     // nil before the first start
 	done   chan struct{} // closed when cmd has ended
 	stderr *output       // of all starts
@@ -67,7 +73,7 @@ func (e *Env) MountWith(t T, o MountOptions) *Mount {
 		o.StateDir = t.TempDir()
 	}
 	m := e.newMount(t, o.Dir, slices.Concat(e.MountArgs(o), o.Flags), o.Env)
-	m.StateDir = o.StateDir
+	m.StateDir, m.life = o.StateDir, o.Life
 	m.Start()
 	return m
 }
@@ -121,6 +127,7 @@ func (m *Mount) Start() {
 	if Long() {
 		limit = longLife
 	}
+	limit = cmp.Or(m.life, limit)
 	// A filesystem that hangs would hang the test for good: its system calls
 	// cannot be interrupted. SIGQUIT ends the process, with all its stacks.
 	tooLong := time.AfterFunc(limit, func() {

@@ -36,6 +36,7 @@ type Proxy struct {
 	faults  *faultPlan
 	latency atomic.Int64 // time.Duration
 	blind   atomic.Pointer[blinder]
+	watch   atomic.Pointer[func(Request)]
 }
 
 // Start runs a proxy on a free loopback port in front of the S3 server at
@@ -123,6 +124,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		rec.Took = time.Since(rec.Begin)
 		p.counter.end(rec)
+		if watch := p.watch.Load(); watch != nil {
+			(*watch)(*rec)
+		}
 	}()
 
 	if !p.pause(r.Context(), time.Duration(p.latency.Load())) {
