@@ -73,7 +73,7 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		n.mu.Unlock()
 		return nil
 	}
-	s := shipment{f: f, c: f.content, key: key, entry: f.entry, attrGen: f.attrGen, base: f.committed, cond: cond}
+	s := shipment{f: f, c: f.content, path: path, key: key, entry: f.entry, attrGen: f.attrGen, base: f.committed, cond: cond}
 	if !cond.Set() && !f.wholeLocked() && f.entry.ETag != "" && key == path {
 		s.cond = store.IfMatch(f.entry.ETag)
 	}
@@ -117,7 +117,8 @@ func (fs *FS) giveUp(f *file) {
 type shipment struct {
 	f       *file
 	c       *content
-	key     string
+	path    string      // the file's name
+	key     string      // differs from path when a rename sends the new name
 	entry   index.Entry // attributes and, when sent, the version
 	attrGen uint64
 	cond    store.Precondition
@@ -194,16 +195,17 @@ func (fs *FS) committed(f *file, s *shipment) {
 	s.c.rebase(origin{key: s.key, etag: s.entry.ETag, size: s.entry.Size}, s.gen)
 	f.committed = s.gen
 	f.staged = false
-	if f.signed {
-		s.c.unsign()
-		f.signed = false
-	}
 	f.entry.ETag, f.entry.Size, f.entry.Modified = s.entry.ETag, s.entry.Size, s.entry.Modified
 	if s.lateTag {
 		f.attrGen++
 		f.attrDue = fs.now().Add(attrDelay)
 	} else {
 		f.attrSaved = max(f.attrSaved, s.attrGen)
+	}
+	fs.endAttrLocked(f)
+	if s.key == s.path {
+		fs.ledger.done(f.intents.staged) // else the rename ends it
+		f.intents.staged = 0
 	}
 	e := f.entry
 	e.Name = s.entry.Name

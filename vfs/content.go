@@ -2,9 +2,9 @@ package vfs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -356,30 +356,16 @@ func (c *content) snapshot() ([]byte, uint64, error) {
 	return p, c.gen, nil
 }
 
-// sign notes with the local file what its bytes are for.
-func (c *content) sign(s signature) error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
+// sync makes the local file durable with its name, and returns the generation
+// and size of what is durable at least.
+func (c *content) sync() (path string, gen uint64, size int64, err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return setAttr(c.file, signAttr, string(text))
-}
-
-// unsign takes the note away, since the bytes are in S3.
-func (c *content) unsign() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	removeAttr(c.file, signAttr)
-}
-
-// sync makes the local file durable.
-func (c *content) sync() error {
-	c.mu.Lock()
-	file := c.file
+	file, path, gen, size := c.file, c.path, c.gen, c.size
 	c.mu.Unlock()
-	return file.Sync()
+	if err := file.Sync(); err != nil {
+		return "", 0, 0, err
+	}
+	return path, gen, size, syncDir(filepath.Dir(path))
 }
 
 // seek is lseek(2) with SEEK_DATA and SEEK_HOLE. Bytes that are not here yet

@@ -4,23 +4,29 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
+	"golang.org/x/sync/errgroup"
 )
 
 // Removals are acknowledged before they are in S3, and sent in batches.
 const (
-	removeDelay   = 50 * time.Millisecond // how long the first of a batch waits
-	removeRetry   = time.Second           // pause after a batch that failed
-	materialLimit = 30 * time.Second      // time to get the bytes of an open file before its object goes
+	removeDelay    = 50 * time.Millisecond // how long the first of a batch waits
+	removeRetry    = time.Second           // pause after a batch that failed
+	removeParallel = 16                    // requests that remove one version each
+	materialLimit  = 30 * time.Second      // time to get the bytes of an open file before its object goes
 )
 
 // deleter sends removals to S3.
 //
 // INVARIANT: a key is in waiting or sending at most once each; while it is in
 // either, the index holds its path.
+// INVARIANT: a removal's intent is ended, durably, before anything may be
+// stored under its key that a repetition of it could take for what it removes.
 type deleter struct {
 	fs *FS
 
@@ -39,7 +45,12 @@ type deleter struct {
 type removal struct {
 	key     string
 	etag    store.ETag                // the version that was removed; empty: not known
+	intent  journal.ID                // 0: not in the journal
+	at      time.Time                 // when it was acknowledged
+	known   time.Time                 // the version's LastModified; zero: not known
+	exact   bool                      // only this version goes
 	late    bool                      // a first attempt failed
+	replay  bool                      // from the journal of an earlier run
 	dir     string                    // directory that must outlive its last entry
 	release func()                    // gives the index's hold back
 	before  func(ctx context.Context) // runs before it is sent; may be nil
@@ -66,8 +77,8 @@ func (d *deleter) add(r *removal) {
 	r.done = make(chan struct{})
 	d.mu.Lock()
 	if old := d.waiting[r.key]; old != nil {
-		defer old.release()
-		close(old.done)
+		defer old.end()
+		d.fs.ledger.done(old.intent)
 	}
 	if len(d.waiting) == 0 {
 		d.oldest = d.fs.now()
@@ -116,8 +127,8 @@ func (d *deleter) claim(ctx context.Context, key string, absent bool) (func(ok b
 			if r == nil {
 				r = w
 			} else {
-				defer w.release()
-				close(w.done)
+				defer w.end()
+				d.fs.ledger.done(w.intent)
 			}
 		}
 		d.mu.Unlock()
@@ -132,8 +143,8 @@ func (d *deleter) claim(ctx context.Context, key string, absent bool) (func(ok b
 		switch {
 		case r == nil:
 		case ok:
-			r.release()
-			close(r.done)
+			d.endIntents([]*removal{r})
+			r.end()
 		default:
 			d.add(r)
 		}
@@ -265,13 +276,30 @@ func (d *deleter) send(batch []*removal) bool {
 	return d.sent(batch, failed, err)
 }
 
+// endIntents notes that removals were carried out, or taken over.
+func (d *deleter) endIntents(over []*removal) {
+	ids := make([]journal.ID, 0, len(over))
+	for _, r := range over {
+		ids = append(ids, r.intent)
+	}
+	if _, err := d.fs.ledger.record(ids); err != nil {
+		d.fs.noteError(err)
+	}
+}
+
+// end gives the path of a removal free.
+func (r *removal) end() {
+	r.release()
+	close(r.done)
+}
+
 // request sends a batch to S3 and returns what failed of it. A removal that is
 // late may meet a version that somebody wrote since, and demands its own.
 func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]error, error) {
 	var keys []string
 	var late []*removal
 	for _, r := range batch {
-		if r.late && r.etag != "" {
+		if r.replay || (r.late || r.exact) && r.etag != "" {
 			late = append(late, r)
 		} else {
 			keys = append(keys, r.key)
@@ -290,11 +318,7 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 		}
 		maps.Copy(failed, each)
 	}
-	for _, r := range late {
-		if e := d.removeVersion(ctx, r); e != nil {
-			failed[r.key] = e
-		}
-	}
+	maps.Copy(failed, d.removeVersions(ctx, late))
 	for key, e := range failed {
 		d.fs.noteError(d.fs.fault("remove", key, e))
 	}
@@ -304,14 +328,46 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 	return failed, err
 }
 
+// removeVersions deletes versions, several at a time, and returns what failed.
+func (d *deleter) removeVersions(ctx context.Context, batch []*removal) map[string]error {
+	var mu sync.Mutex
+	failed := map[string]error{}
+	group := errgroup.Group{}
+	group.SetLimit(removeParallel)
+	for _, r := range batch {
+		group.Go(func() error {
+			if err := d.removeVersion(ctx, r); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[r.key] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // each says itself how it went
+	return failed
+}
+
 // removeVersion deletes the version that was removed, and no other: with a
 // precondition where the server honours it, else after a look.
 func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 	cond := store.Always
 	if d.fs.opts.Capabilities.DeleteIf {
 		cond = store.IfMatch(r.etag)
-	} else if info, err := d.fs.store.Head(ctx, r.key); err == nil && info.ETag != r.etag {
-		return nil
+	}
+	if r.replay || !cond.Set() {
+		info, err := d.fs.store.Head(ctx, r.key)
+		switch {
+		case store.IsKind(err, store.NotExist):
+			return nil
+		case err != nil:
+			return err
+		case r.replaced(info):
+			return nil
+		}
+		if d.fs.opts.Capabilities.DeleteIf {
+			cond = store.IfMatch(info.ETag)
+		}
 	}
 	err := d.fs.store.Delete(ctx, r.key, cond)
 	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
@@ -320,30 +376,54 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 	return err
 }
 
+// clockSlack is by how much the clocks of this gateway and of S3 may differ.
+const clockSlack = 2 * time.Second
+
+// replaced reports whether somebody stored what is there after r removed the
+// name. Equal bytes have equal ETags, also where they are another file.
+func (r *removal) replaced(info store.Info) bool {
+	switch {
+	case r.etag != "" && info.ETag != r.etag:
+		return true
+	case !r.replay:
+		return false
+	case !r.known.IsZero():
+		return info.Modified.Unix() != r.known.Unix()
+	default:
+		return info.Modified.After(r.at.Add(clockSlack))
+	}
+}
+
 // sent takes a batch off the books; what failed waits again. It reports
 // whether all went.
 func (d *deleter) sent(batch []*removal, failed map[string]error, err error) bool {
 	ok := err == nil && len(failed) == 0
+	var over []*removal
+	for _, r := range batch {
+		if e := cmp.Or(err, failed[r.key]); e == nil || hopeless(e) {
+			over = append(over, r) // what cannot be removed shows again
+		} else {
+			r.late = true
+		}
+	}
+	d.endIntents(over)
 	d.mu.Lock()
-	var released []*removal
 	for _, r := range batch {
 		delete(d.sending, r.key)
-		e := cmp.Or(err, failed[r.key])
-		if e == nil || hopeless(e) {
-			released = append(released, r) // what cannot be removed shows again
-		} else if d.waiting[r.key] == nil {
-			r.late = true
-			d.waiting[r.key] = r
-		} else {
-			released = append(released, r) // a younger one stands for it
+		if r.late && !slices.Contains(over, r) {
+			if d.waiting[r.key] == nil {
+				d.waiting[r.key] = r
+			} else { // a younger one stands for it
+				d.fs.ledger.done(r.intent)
+				over = append(over, r)
+			}
 		}
 	}
 	close(d.idle)
 	d.idle = make(chan struct{})
 	d.mu.Unlock()
-	for _, r := range released {
-		r.release()
-		close(r.done)
+	for _, r := range over {
+		r.end()
 	}
 	return ok
 }

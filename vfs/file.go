@@ -37,7 +37,6 @@ type file struct {
 	wholeFrom uint64
 	committed uint64    // the last content.gen that is in S3
 	staged    bool      // a temporary name: stays here until it is renamed
-	signed    bool      // the local file says which path it is for
 	since     time.Time // staged: since when
 	checked   time.Time // a moment after which entry.ETag was the current version
 	tried     bool      // a PUT of a new file was begun
@@ -55,6 +54,9 @@ type file struct {
 	full   bool
 	keptID string
 	upload *upload // parts sent ahead, or nil
+
+	intents intentIDs
+	saved   savedState // of a temporary name: what the journal has
 }
 
 // fileState returns the file state of n, or nil.
@@ -193,6 +195,7 @@ func (fs *FS) settle(n *node) {
 		return
 	}
 	n.file = nil
+	fs.forgetIntentsLocked(f)
 	c, e, clean := f.content, f.entry, !f.dirtyLocked() && !f.removed && !f.superseded
 	up := f.takeUploadLocked()
 	n.pageETag = ""
@@ -347,7 +350,7 @@ func (fs *FS) swapContentLocked(f *file, c *content) {
 	if old := f.content; old != nil {
 		fs.retire(old, "", "", false, time.Time{})
 	}
-	f.content, f.signed = c, false
+	f.content, f.saved = c, savedState{}
 }
 
 // writableLocked makes sure that the local file of f is not the cache's.

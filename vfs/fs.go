@@ -29,6 +29,7 @@ type FS struct {
 	// Set once, in Open.
 	staged   globs
 	state    *stateDir
+	ledger   *ledger // nil on a read-only mount
 	cache    *diskCache
 	deleter  *deleter
 	locks    *pathLocks
@@ -92,17 +93,27 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		Verify: opts.Verify, Strict: opts.Strict, MaxEntries: int(opts.Memory / bytesPerEntry),
 		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange})
 	fs.deleter = newDeleter(fs)
+	fs.kept.Store(int64(state.countKept()))
+	if !opts.ReadOnly {
+		if err := fs.openLedger(); err != nil {
+			return nil, errors.Join(err, fs.abandonOpen())
+		}
+	}
 	fs.wg.Go(fs.deleter.run)
 	fs.wg.Go(fs.attrLoop)
 	fs.wg.Go(fs.housekeeping)
-	fs.kept.Store(int64(state.countKept()))
-	if !opts.ReadOnly {
-		fs.takeUp()
-	}
 	if left := state.leftUploads(); len(left) > 0 && !opts.ReadOnly {
 		fs.start(func(ctx context.Context) { fs.abortLeft(ctx, left) })
 	}
 	return fs, nil
+}
+
+// abandonOpen ends what an Open that fails has begun.
+func (fs *FS) abandonOpen() error {
+	fs.endBG()
+	fs.deleter.stop()
+	fs.wg.Wait()
+	return errors.Join(fs.idx.Close(context.Background()), fs.state.close())
 }
 
 // bytesPerEntry is what an entry of the index and a node take in memory,
@@ -195,6 +206,9 @@ func (fs *FS) Close(ctx context.Context, progress func(Stats)) error {
 	fs.deleter.stop()
 	fs.wg.Wait()
 	keepErr := fs.keepLocal()
+	if fs.ledger != nil {
+		keepErr = errors.Join(keepErr, fs.ledger.j.Close())
+	}
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(drained, keepErr, fs.idx.Close(cctx), fs.state.close())

@@ -148,7 +148,9 @@ const spaceStep = 256 << 20
 // Flush implements Files. A descriptor that was duplicated is flushed several
 // times: what was committed once is not sent again.
 func (fs *FS) Flush(ctx context.Context, h *Handle) error {
-	fs.signStaged(h)
+	if err := fs.keepStaged(ctx, h.f); err != nil {
+		return fs.fault("close", fs.pathOf(h.node), err)
+	}
 	return fs.commitHandle(ctx, h)
 }
 
@@ -156,11 +158,10 @@ func (fs *FS) Flush(ctx context.Context, h *Handle) error {
 func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
 	h.node.mu.Lock()
 	f, c := h.f, h.f.content
-	local := f.staged && f.dirtyLocked()
+	local := f.staged && f.dirtyLocked() && !f.superseded
 	h.node.mu.Unlock()
 	if local {
-		fs.signStaged(h)
-		return fs.fault("fsync", fs.pathOf(h.node), c.sync())
+		return fs.fault("fsync", fs.pathOf(h.node), fs.keepStaged(ctx, f))
 	}
 	if f.dirty() {
 		h.wrote.Store(c.generation()) // fsync is about the file, not only this handle
@@ -169,28 +170,6 @@ func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
 		return err
 	}
 	return fs.flushAttr(ctx, h.node)
-}
-
-// signStaged writes the path of a temporary file beside its bytes, so that a
-// gateway which is killed now leaves them where recover finds them.
-func (fs *FS) signStaged(h *Handle) {
-	f := h.f
-	h.node.mu.Lock()
-	defer h.node.mu.Unlock()
-	fs.signLocked(f)
-}
-
-// signLocked is signStaged with node.mu held.
-func (fs *FS) signLocked(f *file) {
-	if !f.staged || f.signed || !f.dirtyLocked() {
-		return
-	}
-	path, ok := fs.nodes.path(f.node)
-	meta, err := fs.encode(f.entry)
-	if !ok || err != nil {
-		return
-	}
-	f.signed = f.content.sign(signature{Path: path, Meta: meta}) == nil
 }
 
 // commitHandle commits what was written through h.

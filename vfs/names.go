@@ -166,41 +166,57 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	}
 	defer unlock()
 	n := fs.nodes.child(p, name)
-	inS3 := true
 	if n != nil {
 		if n.typ == TypeDir {
 			return &Error{Op: "unlink", Path: path, Kind: IsDir}
 		}
-		inS3 = fs.abandon(n, path)
 	} else if e, err := fs.idx.Lookup(ctx, path); err != nil {
 		return fs.fault("unlink", path, err)
 	} else if e.Type == TypeDir {
 		return &Error{Op: "unlink", Path: path, Kind: IsDir}
 	}
-	if inS3 {
-		fs.removeObject(path, path, n)
-	}
-	if n != nil {
-		fs.nodes.detach(n)
-		fs.settle(n)
+	if err := fs.removeName(n, path, path); err != nil {
+		return fs.fault("unlink", path, err)
 	}
 	fs.touchDir(p)
 	return nil
 }
 
-// abandon marks the file of n as removed, and reports whether S3 has an object
-// at path that must go.
-func (fs *FS) abandon(n *node, path string) bool {
+// removeName removes a name, here at once and in S3 soon: that is in the
+// journal when it returns nil, and not begun when it fails. n, which may be
+// nil, is the node that has the name.
+func (fs *FS) removeName(n *node, path, key string) error {
+	var r *removal
+	var add []intent
+	if fs.mayBeInS3(n, path) {
+		r = fs.newRemoval(path, key)
+		add = append(add, r.toIntent(path))
+	}
+	ids, err := fs.ledger.record(n.openIntents(), add...)
+	if err != nil {
+		return err
+	}
+	fs.abandon(n)
+	if r != nil {
+		r.intent = ids[0]
+		fs.removeObject(r, path, n)
+	}
+	if n != nil {
+		fs.nodes.detach(n)
+		fs.settle(n)
+	}
+	return nil
+}
+
+// mayBeInS3 reports whether there may be an object at the path of n.
+func (fs *FS) mayBeInS3(n *node, path string) bool {
+	if n == nil {
+		return true
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.file
-	if f == nil {
-		return true
-	}
-	f.removed = true
-	f.ctime = fs.now()
-	fs.markLocal(n, false)
-	if f.entry.ETag != "" || f.tried {
+	if f == nil || f.entry.ETag != "" || f.tried {
 		return true
 	}
 	// New here; but the name may have had an object that it was to replace.
@@ -208,14 +224,38 @@ func (fs *FS) abandon(n *node, path string) bool {
 	return ok || f.wholeFrom > 1
 }
 
+// abandon marks the file of n as removed.
+func (fs *FS) abandon(n *node) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if f := n.file; f != nil {
+		f.removed = true
+		f.intents = intentIDs{}
+		f.ctime = fs.now()
+		fs.markLocal(n, false)
+	}
+}
+
+// newRemoval is the removal of the object that path has now.
+func (fs *FS) newRemoval(path, key string) *removal {
+	known, _ := fs.idx.Peek(path)
+	dir, _ := splitPath(path)
+	return &removal{key: key, etag: known.ETag, known: known.Modified, dir: dir, at: fs.now()}
+}
+
+// toIntent is r as the journal has it.
+func (r *removal) toIntent(path string) intent {
+	return intent{Op: intentRemove, Path: path, Key: r.key, ETag: r.etag, Modified: r.known, Time: r.at}
+}
+
 // removeObject takes a name out of the index and queues the removal of its
 // object. n, which may be nil, is the node that lived there.
-func (fs *FS) removeObject(path, key string, n *node) {
-	known, _ := fs.idx.Peek(path)
-	release := fs.idx.Hold(path)
+func (fs *FS) removeObject(r *removal, path string, n *node) {
+	r.release = fs.idx.Hold(path)
 	fs.idx.Remove(path)
-	dir, _ := splitPath(path)
-	r := &removal{key: key, etag: known.ETag, dir: dir, release: release}
 	if n != nil && fs.needsBytes(n) {
 		r.before = func(ctx context.Context) { fs.materialize(ctx, n) }
 	}
@@ -299,12 +339,9 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 	}
 	if n != nil {
 		fs.bury(n)
-		fs.abandon(n, path)
 	}
-	fs.removeObject(path, path+"/", nil)
-	if n != nil {
-		fs.nodes.detach(n)
-		fs.settle(n)
+	if err := fs.removeName(n, path, path+"/"); err != nil {
+		return fs.fault("rmdir", path, err)
 	}
 	fs.touchDir(p)
 	return nil

@@ -11,7 +11,8 @@ import (
 type Options struct {
 	Store        store.Store        // required
 	Capabilities store.Capabilities // what the probe found
-	StateDir     string             // required: staged data, caches, kept versions; owned by one FS
+	StateDir     string             // required: journal, staged data, caches, kept versions; owned by one FS
+	Bucket       string             // names bucket and prefix; a StateDir with unsent changes of another one is refused
 	GatewayID    string             // names this gateway to others [random]
 
 	UID, GID uint32 // owner of objects that do not say [0]

@@ -7,6 +7,7 @@ import (
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -19,6 +20,8 @@ type move struct {
 	target        *node  // what is replaced and known; may be nil
 	entry         index.Entry
 	exclusive     bool
+	moved         store.ETag // the version of src that was copied
+	intent        journal.ID // says that a copy is under way
 }
 
 // Rename implements Directories.
@@ -143,6 +146,7 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	case err != nil:
 	case direct && fs.staged.match(m.newName) && !m.exclusive:
 		// From one temporary name to another: still waits to be committed.
+		err = fs.keepStagedAt(ctx, f, m.dst)
 	case direct:
 		// Uncommitted bytes are sent to the new name at once.
 		err = fs.send(context.WithoutCancel(ctx), f, m.src, m.dst, cond)
@@ -161,28 +165,74 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	return nil
 }
 
-// finishMove gives the node its new name.
+// finishMove gives the node its new name. That the old one goes is in the
+// journal when it returns.
 func (fs *FS) finishMove(m *move, inS3 bool) {
+	r, add := (*removal)(nil), []intent(nil)
+	if inS3 {
+		r = fs.newRemoval(m.src, m.src)
+		if m.moved != "" {
+			r.etag = m.moved
+		}
+		r.exact = true
+		add = append(add, r.toIntent(m.src))
+	}
+	done := append(fs.overWith(m), m.intent)
+	ids, err := fs.ledger.record(done, add...)
+	if err != nil {
+		fs.noteError(err) // both names are there after a crash now
+	}
 	if t := m.target; t != nil && t != m.n {
 		fs.replace(t)
 	}
 	fs.nodes.move(m.n, m.to, m.newName)
-	if inS3 {
-		fs.removeObject(m.src, m.src, nil)
-	} else {
+	switch {
+	case r != nil:
+		if err == nil {
+			r.intent = ids[0]
+		}
+		fs.removeObject(r, m.src, nil)
+	default:
 		fs.idx.Remove(m.src)
 	}
-	m.n.mu.Lock()
-	if f := m.n.file; f != nil {
-		f.entry.Name = m.newName
-		f.staged = f.staged && f.dirtyLocked()
-		f.signed = false
-		fs.signLocked(f)
-		f.ctime = fs.now()
+	fs.moved(m)
+	if err := fs.ledger.sync(); err != nil {
+		fs.noteError(err)
 	}
-	m.n.mu.Unlock()
 	fs.touchDir(m.from)
 	fs.touchDir(m.to)
+}
+
+// overWith takes the intents that a rename ends away from the files: those of
+// what it replaces, and that of the bytes if these are in S3 now.
+func (fs *FS) overWith(m *move) []journal.ID {
+	var over []journal.ID
+	if t := m.target; t != nil && t != m.n {
+		over = t.openIntents()
+	}
+	m.n.mu.Lock()
+	defer m.n.mu.Unlock()
+	if f := m.n.file; f != nil && !(f.staged && f.dirtyLocked()) {
+		over = append(over, f.intents.staged)
+		f.intents.staged = 0
+	}
+	return over
+}
+
+// moved tells the file its new name.
+func (fs *FS) moved(m *move) {
+	m.n.mu.Lock()
+	defer m.n.mu.Unlock()
+	f := m.n.file
+	if f == nil {
+		return
+	}
+	f.entry.Name = m.newName
+	f.staged = f.staged && f.dirtyLocked()
+	f.ctime = fs.now()
+	if err := fs.recordAttrLocked(f, m.dst); err != nil {
+		fs.noteError(err)
+	}
 }
 
 // replace marks the file of a node whose name another one has taken.
@@ -190,6 +240,7 @@ func (fs *FS) replace(t *node) {
 	t.mu.Lock()
 	if f := t.file; f != nil {
 		f.removed = true
+		f.intents = intentIDs{}
 		fs.markLocal(t, false)
 	}
 	t.mu.Unlock()
@@ -209,6 +260,21 @@ func (fs *FS) copyTo(ctx context.Context, m *move, cond store.Precondition) erro
 	if f := m.n.fileState(); f != nil {
 		e = fs.entryNow(f)
 	}
+	ids, err := fs.ledger.record(nil, intent{Op: intentMove, Path: m.src, To: m.dst, ETag: e.ETag, Time: fs.now()})
+	if err != nil {
+		return err
+	}
+	m.intent = ids[0]
+	if err := fs.copyFollowing(ctx, m, e, cond); err != nil {
+		fs.ledger.done(m.intent)
+		return err
+	}
+	return nil
+}
+
+// copyFollowing copies the version e of m.src, or if others replace it
+// meanwhile, what is there then.
+func (fs *FS) copyFollowing(ctx context.Context, m *move, e index.Entry, cond store.Precondition) error {
 	for try := 1; ; try++ {
 		settled, err := fs.deleter.claim(ctx, m.dst, cond.Absent)
 		if err != nil {
@@ -257,6 +323,7 @@ func (fs *FS) copyOnce(ctx context.Context, m *move, e index.Entry, cond store.P
 // copied notes that m.dst is now a copy of e.
 func (fs *FS) copied(m *move, e index.Entry, info store.Info) {
 	old := e.ETag
+	m.moved = old
 	e.Name, e.ETag, e.Modified = m.newName, info.ETag, info.Modified
 	n := m.n
 	n.mu.Lock()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
 )
 
 // Attribute changes that come before a file's commit go with it. Later ones
@@ -63,18 +64,59 @@ func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *i
 	n.mu.Lock()
 	f := fs.fileLocked(n, e)
 	err = fs.changeAttrLocked(f, func(a *index.Attr) error { return change(f, a) })
-	f.signed = false
-	fs.signLocked(f)
+	path, named := fs.nodes.path(n)
 	if n == fs.nodes.root {
 		f.attrSaved = f.attrGen // there is no object to hold them
+	} else if err == nil && named {
+		err = fs.recordAttrLocked(f, path)
 	}
 	n.mu.Unlock()
-	if path, ok := fs.nodes.path(n); ok && err == nil && !f.dirty() {
+	if err == nil {
+		err = fs.keepAttr(ctx, f)
+	}
+	if named && err == nil && !f.dirty() {
 		fs.idx.Put(path, fs.entryNow(f), fs.now())
 	}
 	fs.tickAttr()
 	fs.settle(n)
-	return err
+	return fs.fault("setattr", path, err)
+}
+
+// recordAttrLocked puts the attributes of f that are not in S3 into the
+// journal, in place of earlier ones. Those of a file that is not in S3 go with
+// its bytes.
+func (fs *FS) recordAttrLocked(f *file, path string) error {
+	if !f.attrDirtyLocked() || f.entry.ETag == "" && f.node.typ != TypeDir {
+		return nil
+	}
+	e := f.entry
+	meta, err := fs.encode(e)
+	if err != nil {
+		return err
+	}
+	ids, err := fs.ledger.add([]journal.ID{f.intents.attr}, intent{Op: intentAttr, Path: path, ETag: e.ETag, Modified: e.Modified,
+		Type: f.node.typ, Marker: e.Marker, Size: e.Size, Meta: meta, Time: fs.now()})
+	if err != nil {
+		return err
+	}
+	f.intents.attr = ids[0]
+	return nil
+}
+
+// endAttrLocked ends the intent of the attributes of f if they are in S3.
+func (fs *FS) endAttrLocked(f *file) {
+	if f.attrSaved == f.attrGen {
+		fs.ledger.done(f.intents.attr)
+		f.intents.attr = 0
+	}
+}
+
+// keepAttr makes a change of attributes durable here.
+func (fs *FS) keepAttr(ctx context.Context, f *file) error {
+	if f.isStaged() {
+		return fs.keepStaged(ctx, f)
+	}
+	return fs.ledger.sync()
 }
 
 func (fs *FS) entryNow(f *file) index.Entry {
@@ -247,6 +289,7 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 func (fs *FS) dropAttr(f *file, gen uint64) {
 	f.node.mu.Lock()
 	f.attrSaved = max(f.attrSaved, gen)
+	fs.endAttrLocked(f)
 	fs.markLocal(f.node, f.localLocked())
 	f.node.mu.Unlock()
 	fs.settle(f.node)
@@ -265,6 +308,10 @@ func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info sto
 		if f.content != nil {
 			f.content.moved(path, info.ETag)
 		}
+	}
+	fs.endAttrLocked(f)
+	if err := fs.recordAttrLocked(f, path); err != nil { // changed meanwhile: of this version now
+		fs.noteError(err)
 	}
 	fs.markLocal(n, f.localLocked())
 	fs.idx.Put(path, f.entry, fs.now())

@@ -15,11 +15,15 @@ import (
 	"time"
 
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
 )
 
 // stateDir is what a gateway keeps on local disk:
 //
 //	lock       held while a gateway runs; holds its process id
+//	version    the version of this layout
+//	bucket     the bucket and prefix that the journal is about
+//	journal/   what was acknowledged and is not in S3, see package journal
 //	staged/    bytes that are not in S3, and of objects being read
 //	cache/     whole files of known versions
 //	boot       the boot of the machine during which cache/ was filled
@@ -29,8 +33,33 @@ type stateDir struct {
 	dir  string
 	lock *os.File
 	next atomic.Uint64
-	run  string     // sets the names of this run apart
-	left []leftFile // temporary files of an earlier run, until they are taken up
+	run  string // sets the names of this run apart
+}
+
+// stateVersion is the version of the layout that this program writes. One that
+// is larger is of a newer program, and refused.
+const stateVersion = 1
+
+// NewerStateError says that a newer version of this program has written the
+// state directory.
+type NewerStateError struct {
+	Dir            string
+	Version, Known int
+}
+
+func (e *NewerStateError) Error() string {
+	return fmt.Sprintf("state directory %s has version %d and this program knows %d: a newer version of causeway wrote it", e.Dir, e.Version, e.Known)
+}
+
+// OtherBucketError says that the state directory holds changes of another
+// bucket that are not in S3 yet.
+type OtherBucketError struct {
+	Dir, Bucket, Wanted string
+	Changes             int
+}
+
+func (e *OtherBucketError) Error() string {
+	return fmt.Sprintf("state directory %s belongs to %s, not to %s, and holds %d changes that are not in S3 yet", e.Dir, e.Bucket, e.Wanted, e.Changes)
 }
 
 // InUseError says that another gateway has the state directory.
@@ -51,7 +80,7 @@ func openStateDir(dir string, now time.Time) (*stateDir, error) {
 	if dir == "" {
 		return nil, errors.New("no state directory given")
 	}
-	for _, sub := range []string{"staged", "cache", "kept", "uploads"} {
+	for _, sub := range []string{"journal", "staged", "cache", "kept", "uploads"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("make state directory: %w", err)
 		}
@@ -67,7 +96,8 @@ func openStateDir(dir string, now time.Time) (*stateDir, error) {
 		return nil, &InUseError{Dir: dir, PID: pid}
 	}
 	s := &stateDir{dir: dir, lock: lock, run: strconv.FormatInt(now.UnixNano(), 36)}
-	if err := errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"), s.sweep(), s.dropAfterBoot()); err != nil {
+	if err := errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"), s.checkVersion(), s.dropAfterBoot(),
+		syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
@@ -80,6 +110,8 @@ func writeAll(f *os.File, s string) error {
 }
 
 func (s *stateDir) close() error { return s.lock.Close() }
+
+func (s *stateDir) journalDir() string { return filepath.Join(s.dir, "journal") }
 
 func (s *stateDir) cacheDir() string { return filepath.Join(s.dir, "cache") }
 
@@ -95,13 +127,17 @@ func (s *stateDir) dropAfterBoot() error {
 	if was, err := os.ReadFile(mark); err == nil && string(was) == string(boot) && string(boot) != "unknown" {
 		return nil
 	}
-	if err := os.RemoveAll(s.cacheDir()); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(s.cacheDir(), 0o700); err != nil {
+	if err := s.emptyCache(); err != nil {
 		return err
 	}
 	return os.WriteFile(mark, boot, 0o600)
+}
+
+func (s *stateDir) emptyCache() error {
+	if err := os.RemoveAll(s.cacheDir()); err != nil {
+		return err
+	}
+	return os.MkdirAll(s.cacheDir(), 0o700)
 }
 
 // newStaged returns a name for a new local file.
@@ -112,57 +148,80 @@ func (s *stateDir) newStaged() string {
 // discard removes a local file.
 func (s *stateDir) discard(file string) { os.Remove(file) }
 
-// signAttr is the extended attribute of a local file that says what its bytes
-// are for, while they are not in S3 although that was acknowledged: those of
-// temporary names.
-const signAttr = "user.causeway.staged"
-
-// signature is the value of signAttr.
-type signature struct {
-	Path string         `json:"path"`
-	Meta store.Metadata `json:"meta,omitempty"`
-}
-
-// leftFile is a temporary file that an earlier run left.
-type leftFile struct {
-	signature
-	file string
-	size int64
-	time time.Time
-}
-
-// leftStaged returns the temporary files in staged/.
-func leftStaged(dir string) ([]leftFile, error) {
-	entries, err := os.ReadDir(filepath.Join(dir, "staged"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+// checkVersion refuses a directory of a newer version, and marks a new one.
+func (s *stateDir) checkVersion() error {
+	mark := filepath.Join(s.dir, "version")
+	text, err := os.ReadFile(mark)
+	if errors.Is(err, os.ErrNotExist) {
+		return writeDurably(mark, []byte(strconv.Itoa(stateVersion)+"\n"))
 	}
-	var left []leftFile
-	for _, e := range entries {
-		l := leftFile{file: filepath.Join(dir, "staged", e.Name())}
-		text, ok := getAttr(l.file, signAttr)
-		fi, err := os.Stat(l.file)
-		if ok && err == nil && json.Unmarshal([]byte(text), &l.signature) == nil {
-			l.size, l.time = fi.Size(), fi.ModTime()
-			left = append(left, l)
-		}
-	}
-	return left, nil
-}
-
-// sweep takes the temporary files that an earlier run left, and removes
-// everything else from staged/.
-func (s *stateDir) sweep() error {
-	left, err := leftStaged(s.dir)
 	if err != nil {
 		return err
 	}
-	s.left = left
+	v, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", mark, err)
+	}
+	if v > stateVersion {
+		return &NewerStateError{Dir: s.dir, Version: v, Known: stateVersion}
+	}
+	return nil
+}
+
+// bind ties the directory to a bucket and prefix. One that has changes of
+// another bucket is refused; otherwise it changes hands without its cache.
+func (s *stateDir) bind(bucket string, changes int) error {
+	mark := filepath.Join(s.dir, "bucket")
+	text, err := os.ReadFile(mark)
+	was := strings.TrimSpace(string(text))
+	switch {
+	case err == nil && was == bucket:
+		return nil
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return err
+	case err == nil && changes > 0:
+		return &OtherBucketError{Dir: s.dir, Bucket: was, Wanted: bucket, Changes: changes}
+	}
+	if err == nil {
+		if err := s.emptyCache(); err != nil {
+			return err
+		}
+	}
+	return writeDurably(mark, []byte(bucket+"\n"))
+}
+
+// writeDurably replaces a small file.
+func writeDurably(name string, data []byte) error {
+	temp := name + ".new"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// sweep removes everything from staged/ but the files named.
+func (s *stateDir) sweep(keep map[string]bool) error {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "staged"))
 	for _, e := range entries {
-		file := filepath.Join(s.dir, "staged", e.Name())
-		if !slices.ContainsFunc(left, func(l leftFile) bool { return l.file == file }) {
-			s.discard(file)
+		if !keep[e.Name()] {
+			s.discard(filepath.Join(s.dir, "staged", e.Name()))
 		}
 	}
 	return err
@@ -182,7 +241,21 @@ func (s *stateDir) keep(k KeptVersion, file string) error {
 	if err := os.Link(file, data); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "meta.json"), meta, 0o600)
+	if err := syncFile(data); err != nil {
+		return err
+	}
+	if err := writeDurably(filepath.Join(dir, "meta.json"), meta); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Kept lists the versions that could not be committed, oldest first, and the
@@ -219,22 +292,33 @@ func Kept(dir string) ([]KeptVersion, error) {
 	return all, nil
 }
 
-// stagedID begins the id of a kept version that is a temporary file in staged/.
+// stagedID begins the id of a kept version that is in the journal.
 const stagedID = "staged-"
 
-// keptStaged lists the temporary files of a gateway that has ended.
+// keptStaged lists the files in the journal of a gateway that has ended.
 func keptStaged(dir string) ([]KeptVersion, error) {
 	if inUse(dir) {
 		return nil, nil
 	}
-	left, err := leftStaged(dir)
+	left, err := journal.Load(filepath.Join(dir, "journal"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the journal: %w", err)
 	}
 	var all []KeptVersion
 	for _, l := range left {
-		all = append(all, KeptVersion{ID: stagedID + filepath.Base(l.file), Path: l.Path, Size: l.size, Time: l.time,
-			Reason: "a temporary file that was not renamed; the next mount shows it again", File: l.file})
+		it, err := decodeIntent(l.Body)
+		if err != nil {
+			return nil, err
+		}
+		if it.Op != intentStaged {
+			continue
+		}
+		k := KeptVersion{ID: stagedID + strconv.FormatUint(uint64(l.ID), 10), Path: it.Path, Size: it.Size, Time: it.Time,
+			Reason: "a temporary file that was not renamed; the next mount shows it again", data: it.data}
+		if it.File != "" {
+			k.File = filepath.Join(dir, "staged", it.File)
+		}
+		all = append(all, k)
 	}
 	return all, nil
 }
@@ -254,17 +338,36 @@ func DropKept(dir, id string) error {
 	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
 		return fmt.Errorf("%q is not the id of a kept version", id)
 	}
-	path := filepath.Join(dir, "kept", id)
-	if name, ok := strings.CutPrefix(id, stagedID); ok {
-		if inUse(dir) {
-			return fmt.Errorf("drop kept version: %w", &InUseError{Dir: dir})
-		}
-		path = filepath.Join(dir, "staged", name)
+	if number, ok := strings.CutPrefix(id, stagedID); ok {
+		return dropStaged(dir, number)
 	}
+	path := filepath.Join(dir, "kept", id)
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("drop kept version: %w", err)
 	}
 	return os.RemoveAll(path)
+}
+
+// dropStaged takes a file out of the journal of a gateway that has ended.
+func dropStaged(dir, number string) error {
+	s, err := openStateDir(dir, time.Now())
+	if err != nil {
+		return fmt.Errorf("drop kept version: %w", err)
+	}
+	defer s.close()
+	j, left, err := journal.Open(s.journalDir(), journal.Options{})
+	if err != nil {
+		return fmt.Errorf("drop kept version: %w", err)
+	}
+	id, err := strconv.ParseUint(number, 10, 64)
+	if err == nil && !slices.ContainsFunc(left, func(e journal.Entry) bool { return uint64(e.ID) == id }) {
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("drop kept version %s: %w", number, err), j.Close())
+	}
+	j.Done(journal.ID(id))
+	return j.Close()
 }
 
 func (s *stateDir) countKept() int {

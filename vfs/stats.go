@@ -1,6 +1,11 @@
 package vfs
 
-import "time"
+import (
+	"bytes"
+	"io"
+	"os"
+	"time"
+)
 
 // Stats is a snapshot of what the filesystem is doing, for status pages.
 type Stats struct {
@@ -35,5 +40,15 @@ type KeptVersion struct {
 	Time   time.Time `json:"time"`
 	Reason string    `json:"reason"`
 	Base   string    `json:"base,omitempty"` // the ETag that it was edited from
-	File   string    `json:"-"`
+	File   string    `json:"-"`              // empty if the bytes are in the journal
+
+	data []byte
+}
+
+// Open returns the bytes.
+func (k KeptVersion) Open() (io.ReadCloser, error) {
+	if k.File == "" {
+		return io.NopCloser(bytes.NewReader(k.data)), nil
+	}
+	return os.Open(k.File)
 }

@@ -104,6 +104,7 @@ func (g *gateway) options() (vfs.Options, error) {
 	}
 	return vfs.Options{
 		StateDir:  g.stateDir,
+		Bucket:    g.target.String(),
 		UID:       s.uid,
 		GID:       s.gid,
 		Umask:     uint32(s.umask),
@@ -192,6 +193,14 @@ func stateDirProblem(dir string, err error) error {
 	if in, ok := errors.AsType[*vfs.InUseError](err); ok {
 		p.err = in
 		p.remedy = "A state directory belongs to one mount: unmount that one, or give this one a --state-dir of its own"
+	}
+	if newer, ok := errors.AsType[*vfs.NewerStateError](err); ok {
+		p.err = newer
+		p.remedy = "Run the version of causeway that wrote it, or give this one a --state-dir of its own"
+	}
+	if other, ok := errors.AsType[*vfs.OtherBucketError](err); ok {
+		p.err = other
+		p.remedy = "Mount that bucket once more with it, so that they are sent, or give this one a --state-dir of its own"
 	}
 	return p
 }

@@ -152,7 +152,7 @@ func (a *app) copyKept(s *settings, id, dest string) error {
 	if isDir(dest) {
 		dest = filepath.Join(dest, path.Base(v.Path))
 	}
-	if err := copyFile(v.File, dest); err != nil {
+	if err := copyFile(v.KeptVersion, dest); err != nil {
 		p := &problem{what: "copy " + id + " to " + dest, err: err}
 		if errors.Is(err, fs.ErrExist) {
 			p.remedy = "Choose a name that is not taken"
@@ -163,10 +163,10 @@ func (a *app) copyKept(s *settings, id, dest string) error {
 	return nil
 }
 
-// copyFile copies src to the new file dest and makes it durable. What was
+// copyFile writes a version to the new file dest and makes it durable. What was
 // written of a copy that failed is removed.
-func copyFile(src, dest string) (err error) {
-	in, err := os.Open(src)
+func copyFile(v vfs.KeptVersion, dest string) (err error) {
+	in, err := v.Open()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,165 @@
+package vfs
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
+)
+
+// intentOp says what an intent is about.
+type intentOp string
+
+// The intents. Each is recorded before the call that it is about returns, and
+// ended when what it stands for is in S3, or no longer wanted.
+const (
+	// intentRemove: the object Key, of the version ETag as far as known, goes.
+	intentRemove intentOp = "remove"
+	// intentAttr: the version ETag of Path gets the metadata Meta.
+	intentAttr intentOp = "attr"
+	// intentStaged: the bytes are those of the temporary name Path.
+	intentStaged intentOp = "staged"
+	// intentMove: Path is being copied to To; if that was carried out, the
+	// version ETag of Path goes.
+	intentMove intentOp = "move"
+)
+
+// intent is the body of a journal record: something that was acknowledged and
+// is not in S3 yet. It is encoded as the length of a JSON header (uvarint),
+// the header, and the bytes of the file if these are not in a file of their
+// own.
+type intent struct {
+	Op       intentOp       `json:"op"`
+	Path     string         `json:"path"`
+	Time     time.Time      `json:"time"` // when it was acknowledged, on this gateway's clock
+	Key      string         `json:"key,omitempty"`
+	To       string         `json:"to,omitempty"`
+	ETag     store.ETag     `json:"etag,omitempty"`
+	Modified time.Time      `json:"modified,omitzero"`
+	Type     FileType       `json:"type,omitempty"`
+	Marker   bool           `json:"marker,omitempty"`
+	Size     int64          `json:"size,omitempty"`
+	Meta     store.Metadata `json:"meta,omitempty"`
+	File     string         `json:"file,omitempty"` // in staged/; empty: the bytes are here
+
+	data []byte
+}
+
+// inlineLimit is the size in bytes up to which the bytes of a file go into the
+// journal: one write and one sync for all of it.
+const inlineLimit = 64 << 10
+
+func (it intent) encode() ([]byte, error) {
+	header, err := json.Marshal(it)
+	if err != nil {
+		return nil, fmt.Errorf("encode intent: %w", err)
+	}
+	body := binary.AppendUvarint(make([]byte, 0, len(header)+len(it.data)+binary.MaxVarintLen64), uint64(len(header)))
+	return append(append(body, header...), it.data...), nil
+}
+
+func decodeIntent(body []byte) (intent, error) {
+	size, n := binary.Uvarint(body)
+	if n <= 0 || size > uint64(len(body)-n) {
+		return intent{}, errors.New("decode intent: the length of the header is wrong")
+	}
+	it := intent{}
+	if err := json.Unmarshal(body[n:n+int(size)], &it); err != nil {
+		return intent{}, fmt.Errorf("decode intent: %w", err)
+	}
+	it.data = body[n+int(size):]
+	return it, nil
+}
+
+// ledger is the journal of a filesystem. Without one, on a read-only mount,
+// nothing is recorded.
+type ledger struct{ j *journal.Journal }
+
+// add ends some intents and adds others, all or none. They are durable after
+// the next sync.
+func (l *ledger) add(done []journal.ID, its ...intent) ([]journal.ID, error) {
+	bodies := make([][]byte, len(its))
+	for i, it := range its {
+		var err error
+		if bodies[i], err = it.encode(); err != nil {
+			return nil, err
+		}
+	}
+	ids, err := l.j.Append(realIDs(done), bodies...)
+	if err != nil {
+		return nil, fmt.Errorf("write the journal: %w", err)
+	}
+	return ids, nil
+}
+
+// sync returns when all that was added and ended before the call is durable.
+func (l *ledger) sync() error {
+	if err := l.j.Sync(); err != nil {
+		return fmt.Errorf("sync the journal: %w", err)
+	}
+	return nil
+}
+
+// record is add and sync.
+func (l *ledger) record(done []journal.ID, its ...intent) ([]journal.ID, error) {
+	if done = realIDs(done); len(done)+len(its) == 0 {
+		return nil, nil
+	}
+	ids, err := l.add(done, its...)
+	if err != nil {
+		return nil, err
+	}
+	return ids, l.sync()
+}
+
+// done ends intents some time soon: that they are carried out once more after
+// a crash does no harm.
+func (l *ledger) done(ids ...journal.ID) {
+	if ids = realIDs(ids); len(ids) > 0 {
+		l.j.Done(ids...)
+	}
+}
+
+// realIDs leaves the zero IDs out.
+func realIDs(ids []journal.ID) []journal.ID {
+	var real []journal.ID
+	for _, id := range ids {
+		if id != 0 {
+			real = append(real, id)
+		}
+	}
+	return real
+}
+
+// intentIDs are the intents of one file that are not ended.
+type intentIDs struct {
+	attr   journal.ID // attributes not in S3
+	staged journal.ID // bytes of a temporary name
+}
+
+// all returns the IDs; some may be zero.
+func (i intentIDs) all() []journal.ID { return []journal.ID{i.attr, i.staged} }
+
+// openIntents returns the intents of the file of n, which may be nil, that are
+// not ended.
+func (n *node) openIntents() []journal.ID {
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.file == nil {
+		return nil
+	}
+	return n.file.intents.all()
+}
+
+// forgetIntentsLocked ends the intents of f some time soon.
+func (fs *FS) forgetIntentsLocked(f *file) {
+	fs.ledger.done(f.intents.all()...)
+	f.intents = intentIDs{}
+}

@@ -1,0 +1,423 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+)
+
+const dir = "/j"
+
+// history is what a program did with a journal, and what it may find later.
+type history struct {
+	t      *testing.T
+	j      *Journal
+	acked  map[ID]string // live for sure, but for maybe and flight
+	maybe  map[ID]bool   // ended by Done, which a crash may forget
+	flight []step        // appended and not synced, in order
+}
+
+// step is an Append.
+type step struct {
+	done []ID
+	add  map[ID]string
+}
+
+func (s step) apply(live map[ID]string) {
+	for _, id := range s.done {
+		delete(live, id)
+	}
+	maps.Copy(live, s.add)
+}
+
+func testOptions(d *disk) Options {
+	salt := uint64(0x0123456789abcdef)
+	return Options{
+		SegmentSize: minSegmentSize, files: d, passive: true,
+		salt: func() uint64 { salt = salt*6364136223846793005 + uint64(len(d.names)) + 1; return salt },
+	}
+}
+
+func open(t *testing.T, d *disk) (*Journal, []Entry) {
+	t.Helper()
+	j, entries, err := Open(dir, testOptions(d))
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return j, entries
+}
+
+func (h *history) append(done []ID, add ...string) []ID {
+	h.t.Helper()
+	bodies := make([][]byte, len(add))
+	for i := range add {
+		bodies[i] = []byte(add[i])
+	}
+	ids, err := h.j.Append(done, bodies...)
+	if err != nil {
+		h.t.Fatalf("Append: %v", err)
+	}
+	s := step{done: done, add: map[ID]string{}}
+	for i, id := range ids {
+		s.add[id] = add[i]
+	}
+	h.flight = append(h.flight, s)
+	return ids
+}
+
+func (h *history) sync() {
+	h.t.Helper()
+	if err := h.j.Sync(); err != nil {
+		h.t.Fatalf("Sync: %v", err)
+	}
+	for _, s := range h.flight {
+		s.apply(h.acked)
+	}
+	for id := range h.maybe {
+		delete(h.acked, id)
+	}
+	h.flight = nil
+	clear(h.maybe)
+}
+
+func (h *history) done(ids ...ID) {
+	for _, id := range ids {
+		h.maybe[id] = true
+	}
+	h.j.Done(ids...)
+}
+
+// allows returns why live intents are not what a crash may leave, or "".
+func (h *history) allows(entries []Entry) string {
+	got := map[ID]string{}
+	for _, e := range entries {
+		got[e.ID] = string(e.Body)
+	}
+	want := maps.Clone(h.acked)
+	for k := 0; ; k++ {
+		if h.same(want, got) {
+			return ""
+		}
+		if k == len(h.flight) {
+			return fmt.Sprintf("got %d live, want %d acknowledged (and %d appends in flight, %d done)\ngot  %s\nwant %s",
+				len(got), len(h.acked), len(h.flight), len(h.maybe), show(got), show(h.acked))
+		}
+		h.flight[k].apply(want)
+	}
+}
+
+func (h *history) same(want, got map[ID]string) bool {
+	for id, body := range got {
+		if w, ok := want[id]; !ok || w != body {
+			return false
+		}
+	}
+	for id := range want {
+		if _, ok := got[id]; !ok && !h.maybe[id] {
+			return false
+		}
+	}
+	return true
+}
+
+func show(live map[ID]string) string {
+	var b strings.Builder
+	for id, body := range live {
+		fmt.Fprintf(&b, "%x:%.8q(%d) ", id, body, len(body))
+	}
+	return b.String()
+}
+
+// check opens a disk after a power cut, once more after power cuts of that, and
+// then uses it.
+func (h *history) check(d *disk, deep bool) {
+	h.t.Helper()
+	var again func(string, string) error
+	if deep {
+		again = func(op, name string) error {
+			d.cuts(true, func(d *disk) { h.check(d, false) })
+			return nil
+		}
+	}
+	d.step = again
+	j, entries := open(h.t, d)
+	d.step = nil
+	if why := h.allows(entries); why != "" {
+		h.t.Fatal(why)
+	}
+	if lost := j.Damage(); len(lost) > 0 {
+		h.t.Fatalf("a power cut is taken for damage: %v", lost)
+	}
+	ids, err := j.Append(nil, []byte("after"))
+	if err == nil {
+		err = j.Sync()
+	}
+	if err != nil {
+		h.t.Fatalf("append after a power cut: %v", err)
+	}
+	for id := range h.acked {
+		if ids[0] <= id {
+			h.t.Fatalf("ID %d after %d", ids[0], id)
+		}
+	}
+	for _, s := range h.flight {
+		for id := range s.add {
+			if ids[0] <= id {
+				h.t.Fatalf("ID %d, which was given out before (%d)", ids[0], id)
+			}
+		}
+	}
+	_, more := open(h.t, d)
+	if len(more) != len(entries)+1 || more[len(more)-1].ID != ids[0] {
+		h.t.Fatalf("%d live after one was added to %d", len(more), len(entries))
+	}
+}
+
+// script is a history with segment switches, cleaning and a record larger than
+// a segment. tick is called after each call.
+func script(h *history, tick func()) {
+	do := func(f func()) { f(); tick() }
+	var first, second, big []ID
+	do(func() { first = h.append(nil, "a", "bb", "") })
+	do(h.sync)
+	do(func() { second = h.append(first[:1], "c") })
+	do(func() { h.append(nil, "in flight too") })
+	do(h.sync)
+	do(func() { h.done(second...) })
+	do(func() { big = h.append(nil, strings.Repeat("big", 2000)) })
+	do(h.sync)
+	var filled [][]ID
+	for i := range 24 {
+		do(func() { filled = append(filled, h.append(nil, strings.Repeat(string(rune('A'+i)), 1500))) })
+		if i%2 == 1 {
+			do(h.sync)
+		}
+	}
+	for i, ids := range filled {
+		if i%6 != 0 {
+			do(func() { h.append(ids) })
+		}
+	}
+	do(func() { h.clean() })
+	do(func() { h.append(big, "replaces big") })
+	do(func() { h.clean() })
+	do(h.sync)
+	do(func() { h.done(first[1]) })
+	for id := range maps.Clone(h.acked) {
+		do(func() { h.append([]ID{id}) })
+	}
+	do(func() { h.clean() })
+	do(h.sync)
+}
+
+func (h *history) clean() {
+	h.t.Helper()
+	if err := h.j.clean(); err != nil {
+		h.t.Fatalf("clean: %v", err)
+	}
+}
+
+func TestPowerCutAtEveryStep(t *testing.T) {
+	d := newDisk()
+	h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
+	steps, states := 0, 0
+	cut := func(coarse bool) {
+		d.cuts(coarse, func(d *disk) {
+			states++
+			h.check(d, coarse)
+		})
+	}
+	d.step = func(op, name string) error {
+		steps++
+		cut(false)
+		cut(true)
+		return nil
+	}
+	h.j, _ = open(t, d)
+	script(h, func() {})
+	d.step = nil
+	st := h.j.Stats()
+	t.Logf("%d steps, %d states; %+v", steps, states, st)
+	if st.Segments != 1 || st.Cleaned < 6 || st.Live != 0 {
+		t.Errorf("after all ended: %+v, want one segment", st)
+	}
+}
+
+// TestOpenWithoutPowerCut opens after each call, as after kill -9.
+func TestKillAfterEveryCall(t *testing.T) {
+	d := newDisk()
+	h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
+	h.j, _ = open(t, d)
+	script(h, func() { h.check(after(d.names, nil, nil), false) })
+}
+
+func TestNoSpaceForSegment(t *testing.T) {
+	d := newDisk()
+	h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
+	h.j, _ = open(t, d)
+	h.append(nil, "first")
+	h.sync()
+	for _, op := range []string{"create", "allocate", "write", "sync", "syncdir"} {
+		armed := false
+		d.step = func(got, name string) error {
+			if got == "create" {
+				armed = true
+			}
+			d.cuts(true, func(d *disk) { h.check(d, false) })
+			if armed && got == op {
+				armed = false
+				return errNoSpace
+			}
+			return nil
+		}
+		large := make([]byte, minSegmentSize-200)
+		if _, err := h.j.Append(nil, large, large); !errors.Is(err, errNoSpace) {
+			t.Fatalf("%s: Append = %v, want no space", op, err)
+		}
+		d.step = nil
+		h.append(nil, "small still fits")
+		h.sync()
+		h.check(after(d.names, nil, nil), false)
+	}
+	h.append(nil, strings.Repeat("x", minSegmentSize))
+	h.sync()
+	d.cuts(false, func(d *disk) { h.check(d, false) })
+}
+
+func TestNoSpaceForRecords(t *testing.T) {
+	d := newDisk()
+	h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
+	h.j, _ = open(t, d)
+	h.append(nil, "first")
+	h.sync()
+	ids := h.append(nil, "second")
+	d.step = func(op, _ string) error {
+		if op == "write" {
+			return errNoSpace
+		}
+		return nil
+	}
+	if err := h.j.Sync(); !errors.Is(err, errNoSpace) {
+		t.Fatalf("Sync = %v, want no space", err)
+	}
+	if _, err := h.j.Append(nil, []byte("third")); !errors.Is(err, errNoSpace) {
+		t.Fatalf("Append = %v, want no space", err)
+	}
+	if p, err := h.j.Read(ids[0]); string(p) != "second" || err != nil {
+		t.Fatalf("Read = %q, %v", p, err)
+	}
+	d.step = nil
+	h.append(nil, "fourth")
+	h.sync()
+	d.cuts(false, func(d *disk) { h.check(d, false) })
+}
+
+func TestFailureIsFinal(t *testing.T) {
+	broken := errors.New("broken disk")
+	for _, op := range []string{"write", "sync"} {
+		d := newDisk()
+		j, _ := open(t, d)
+		if _, err := j.Append(nil, []byte("a")); err != nil {
+			t.Fatal(err)
+		}
+		d.step = func(got, _ string) error {
+			if got == op {
+				return broken
+			}
+			return nil
+		}
+		if err := j.Sync(); !errors.Is(err, broken) {
+			t.Fatalf("%s: Sync = %v", op, err)
+		}
+		d.step = nil
+		if err := j.Sync(); !errors.Is(err, broken) {
+			t.Errorf("%s: second Sync = %v", op, err)
+		}
+		if _, err := j.Append(nil, []byte("b")); !errors.Is(err, broken) {
+			t.Errorf("%s: Append = %v", op, err)
+		}
+		j.Done(1)
+		if err := j.clean(); !errors.Is(err, broken) {
+			t.Errorf("%s: clean = %v", op, err)
+		}
+		if err := j.Close(); !errors.Is(err, broken) {
+			t.Errorf("%s: Close = %v", op, err)
+		}
+	}
+}
+
+// TestDamage flips bytes of records that were durable.
+func TestDamage(t *testing.T) {
+	build := func() (*disk, *history) {
+		d := newDisk()
+		h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
+		h.j, _ = open(t, d)
+		for i := range 9 {
+			h.append(nil, strings.Repeat(string(rune('a'+i)), 1000))
+			h.sync()
+		}
+		return after(d.names, nil, nil), h
+	}
+	for _, c := range []struct {
+		name      string
+		number    uint64
+		at        int
+		live      int
+		wantAside bool
+	}{
+		{"first record of the first segment", 1, headerSize + 30, 6, true},
+		{"second record of the first segment", 1, headerSize + 1032 + 30, 7, true},
+		{"last record of a middle segment", 2, headerSize + 2*1032 + 90, 8, true},
+		{"length of a record in the newest", 3, headerSize, 6, true},
+		{"header of the first", 1, 30, 6, true},
+		{"header of the newest", 3, 30, 6, true},
+		{"last record of the newest, which may be torn", 3, headerSize + 2*1032 + 90, 8, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, h := build()
+			name := dir + "/" + segmentName(c.number)
+			n := d.names[name]
+			before := bytes.Clone(n.data)
+			n.data = bytes.Clone(n.data)
+			n.data[c.at] ^= 1
+			bad := n.data
+			for try := range 3 {
+				j, entries := open(t, d)
+				if len(entries) != c.live {
+					t.Errorf("open %d: %d live, want %d", try, len(entries), c.live)
+				}
+				for _, e := range entries {
+					if h.acked[e.ID] != string(e.Body) {
+						t.Errorf("open %d: intent %d is %.10q", try, e.ID, e.Body)
+					}
+				}
+				if got := len(j.Damage()); got > 0 != (c.wantAside && try == 0) {
+					t.Errorf("open %d: damage %v", try, j.Damage())
+				}
+				for _, err := range j.Damage() {
+					if !errors.Is(err, ErrDamaged) {
+						t.Errorf("%v is not ErrDamaged", err)
+					}
+				}
+				if try == 1 {
+					if _, err := j.Append(nil, nil); err != nil || j.Close() != nil {
+						t.Errorf("append: %v", err)
+					}
+					c.live, h.acked[ID(len(entries))] = c.live+1, ""
+					for id := range j.live {
+						if _, ok := h.acked[id]; !ok {
+							h.acked[id] = ""
+						}
+					}
+				}
+			}
+			aside := d.names[strings.TrimSuffix(name, suffixLog)+suffixDamaged]
+			if (aside != nil) != c.wantAside || aside != nil && !bytes.Equal(aside.data, bad) {
+				t.Errorf("set aside: %v, of %d bytes", aside != nil, len(before))
+			}
+		})
+	}
+}

@@ -1,0 +1,5 @@
+package journal
+
+import "syscall"
+
+var errNoSpace error = syscall.ENOSPC

@@ -1,0 +1,195 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
+)
+
+// openLedger opens the journal, and brings back what an earlier run of this
+// gateway had acknowledged and not sent: names and attributes show it at once,
+// and it is sent in the background.
+func (fs *FS) openLedger() error {
+	j, left, err := journal.Open(fs.state.journalDir(), journal.Options{Log: fs.log})
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	fs.ledger = &ledger{j}
+	if err := fs.state.bind(fs.opts.Bucket, len(left)); err != nil {
+		return errors.Join(err, j.Close())
+	}
+	for _, damage := range j.Damage() {
+		fs.noteError(fmt.Errorf("the journal is damaged: %w", damage))
+	}
+	keep := map[string]bool{}
+	for _, l := range left {
+		it, err := decodeIntent(l.Body)
+		if err == nil {
+			keep[it.File] = true
+			err = fs.replay(l.ID, it)
+		}
+		if err != nil { // stays in the journal
+			fs.noteError(fmt.Errorf("take up %s of %s from the journal: %w", it.Op, it.Path, err))
+		}
+	}
+	return fs.state.sweep(keep)
+}
+
+// replay takes up one intent.
+func (fs *FS) replay(id journal.ID, it intent) error {
+	switch it.Op {
+	case intentRemove:
+		fs.replayRemove(id, it)
+		return nil
+	case intentAttr:
+		return fs.replayAttr(id, it)
+	case intentStaged:
+		return fs.replayStaged(id, it)
+	case intentMove:
+		fs.start(func(ctx context.Context) { fs.replayMove(ctx, id, it) })
+		return nil
+	default:
+		return fmt.Errorf("%q is not known", it.Op)
+	}
+}
+
+// replayRemove hides a name and queues the removal of the version that it had.
+func (fs *FS) replayRemove(id journal.ID, it intent) {
+	r := &removal{key: it.Key, etag: it.ETag, known: it.Modified, at: it.Time, intent: id, late: true, replay: true}
+	r.dir, _ = splitPath(it.Path)
+	fs.removeObject(r, it.Path, nil)
+}
+
+// replayMove ends a rename of which only half may have been carried out: if the
+// new name has what was moved, the old one goes. Else both stay as they are,
+// for the rename was not acknowledged.
+func (fs *FS) replayMove(ctx context.Context, id journal.ID, it intent) {
+	unlock, err := fs.locks.lock(ctx, it.Path, it.To)
+	if err != nil {
+		return
+	}
+	defer unlock()
+	src, err1 := fs.store.Head(ctx, it.Path)
+	dst, err2 := fs.store.Head(ctx, it.To)
+	if err := errors.Join(err1, err2); err != nil && !store.IsKind(err1, store.NotExist) && !store.IsKind(err2, store.NotExist) {
+		fs.noteError(fs.fault("rename", it.Path, err)) // tried again at the next start
+		return
+	}
+	half := err1 == nil && err2 == nil && it.ETag != "" && src.ETag == it.ETag && dst.ETag == it.ETag
+	if !half {
+		fs.ledger.done(id)
+		return
+	}
+	r := &removal{key: it.Path, etag: it.ETag, known: src.Modified, at: it.Time, exact: true}
+	r.dir, _ = splitPath(it.Path)
+	ids, err := fs.ledger.record([]journal.ID{id}, r.toIntent(it.Path))
+	if err != nil {
+		fs.noteError(err)
+		return
+	}
+	r.intent = ids[0]
+	fs.removeObject(r, it.Path, nil)
+}
+
+// replayAttr shows attributes that are still to be sent.
+func (fs *FS) replayAttr(id journal.ID, it intent) error {
+	n, done, err := fs.internPath(it.Path, it.Type)
+	if err != nil {
+		return err
+	}
+	defer done()
+	e := index.Decode(store.Info{Key: objectKey(it.Path, it.Type), Size: it.Size, ETag: it.ETag, Modified: it.Modified, Meta: it.Meta})
+	_, e.Name = splitPath(it.Path)
+	e.Marker = it.Marker
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := fs.fileLocked(n, e)
+	f.entry.Attr, f.entry.Mtime = e.Attr, e.Mtime
+	f.ctime = it.Time
+	f.attrGen++
+	fs.ledger.done(f.intents.attr)
+	f.intents.attr = id
+	fs.markLocal(n, true)
+	return nil
+}
+
+// replayStaged shows a temporary file again.
+func (fs *FS) replayStaged(id journal.ID, it intent) error {
+	n, done, err := fs.internPath(it.Path, TypeFile)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := fs.restore(it)
+	if errors.Is(err, os.ErrNotExist) {
+		fs.ledger.done(id)
+	}
+	if err != nil {
+		return err
+	}
+	c.gen = 1
+	e := index.Decode(store.Info{Key: it.Path, Size: it.Size, Modified: it.Time, Meta: it.Meta})
+	_, e.Name = splitPath(it.Path)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := fs.fileLocked(n, e)
+	fs.swapContentLocked(f, c)
+	fs.ledger.done(f.intents.staged)
+	f.entry, f.intents.staged = e, id
+	f.saved = savedState{gen: c.gen, attrGen: f.attrGen}
+	f.wholeFrom, f.staged, f.since = c.gen, true, fs.now()
+	fs.markLocal(n, true)
+	return nil
+}
+
+// restore makes a content of the bytes of an intent.
+func (fs *FS) restore(it intent) (*content, error) {
+	if it.File != "" {
+		file := filepath.Join(fs.opts.StateDir, "staged", it.File)
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, err
+		}
+		c, err := openContent(fs, file, origin{size: info.Size()})
+		if err == nil {
+			c.cached = false
+		}
+		return c, err
+	}
+	c, err := newContent(fs, fs.state.newStaged())
+	if err == nil {
+		_, _, err = c.writeAt(context.Background(), it.data, 0, false)
+	}
+	return c, err
+}
+
+// internPath returns the pinned node of a path, making those above it.
+func (fs *FS) internPath(path string, typ FileType) (n *node, done func(), err error) {
+	p := fs.nodes.root
+	var pinned []*node
+	done = func() {
+		for _, n := range pinned {
+			fs.nodes.unpin(n)
+		}
+	}
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		t := TypeDir
+		if i == len(parts)-1 {
+			t = typ
+		}
+		if p = fs.nodes.intern(p, part, t, false); p == nil {
+			done()
+			return nil, nil, &Error{Op: "open", Path: path, Kind: NotExist}
+		}
+		pinned = append(pinned, p)
+	}
+	return p, done, nil
+}
