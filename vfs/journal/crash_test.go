@@ -187,11 +187,11 @@ func script(h *history, tick func()) {
 	do(func() { h.append(nil, "in flight too") })
 	do(h.sync)
 	do(func() { h.done(second...) })
-	do(func() { big = h.append(nil, strings.Repeat("big", 2000)) })
+	do(func() { big = h.append(nil, strings.Repeat("big", 250)) })
 	do(h.sync)
 	var filled [][]ID
 	for i := range 24 {
-		do(func() { filled = append(filled, h.append(nil, strings.Repeat(string(rune('A'+i)), 1500))) })
+		do(func() { filled = append(filled, h.append(nil, strings.Repeat(string(rune('A'+i)), 180))) })
 		if i%2 == 1 {
 			do(h.sync)
 		}
@@ -246,7 +246,7 @@ func TestPowerCutAtEveryStep(t *testing.T) {
 	}
 }
 
-// TestOpenWithoutPowerCut opens after each call, as after kill -9.
+// TestKillAfterEveryCall opens after each call, as after kill -9.
 func TestKillAfterEveryCall(t *testing.T) {
 	d := newDisk()
 	h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
@@ -356,7 +356,7 @@ func TestDamage(t *testing.T) {
 		h := &history{t: t, acked: map[ID]string{}, maybe: map[ID]bool{}}
 		h.j, _ = open(t, d)
 		for i := range 9 {
-			h.append(nil, strings.Repeat(string(rune('a'+i)), 1000))
+			h.append(nil, strings.Repeat(string(rune('a'+i)), 120))
 			h.sync()
 		}
 		return after(d.names, nil, nil), h
@@ -369,12 +369,12 @@ func TestDamage(t *testing.T) {
 		wantAside bool
 	}{
 		{"first record of the first segment", 1, headerSize + 30, 6, true},
-		{"second record of the first segment", 1, headerSize + 1032 + 30, 7, true},
-		{"last record of a middle segment", 2, headerSize + 2*1032 + 90, 8, true},
+		{"second record of the first segment", 1, headerSize + 152 + 30, 7, true},
+		{"last record of a middle segment", 2, headerSize + 2*152 + 90, 8, true},
 		{"length of a record in the newest", 3, headerSize, 6, true},
 		{"header of the first", 1, 30, 6, true},
 		{"header of the newest", 3, 30, 6, true},
-		{"last record of the newest, which may be torn", 3, headerSize + 2*1032 + 90, 8, false},
+		{"last record of the newest, which may be torn", 3, headerSize + 2*152 + 90, 8, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, h := build()
@@ -406,7 +406,7 @@ func TestDamage(t *testing.T) {
 					if _, err := j.Append(nil, nil); err != nil || j.Close() != nil {
 						t.Errorf("append: %v", err)
 					}
-					c.live, h.acked[ID(len(entries))] = c.live+1, ""
+					c.live++
 					for id := range j.live {
 						if _, ok := h.acked[id]; !ok {
 							h.acked[id] = ""

@@ -24,7 +24,7 @@ type Entry struct {
 const (
 	defaultSegmentSize = 8 << 20
 	defaultMaxBytes    = 1 << 30
-	minSegmentSize     = 4 << 10
+	minSegmentSize     = 512
 	// slackSegments is how many segments more than twice what is live may be
 	// on disk before cleaning begins.
 	slackSegments = 4
