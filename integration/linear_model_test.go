@@ -38,11 +38,10 @@ const (
 	linCopy                   // first half of a rename: the other name holds the same
 	linMoved                  // second half: the name is gone, unless it was replaced since
 	linNoMove                 // a rename that found nothing to move
-	linEcho                   // an attempt of a write whose answer was lost: val is there, or nothing happened
 	linRecopy                 // an attempt of the first half of a rename whose answer was lost
 )
 
-var linNames = [...]string{"read", "write", "O_EXCL create", "O_EXCL refused", "edit", "edit refused", "unlink", "copy of rename", "removal of rename", "rename of nothing", "lost attempt to write", "lost attempt to rename"}
+var linNames = [...]string{"read", "write", "O_EXCL create", "O_EXCL refused", "edit", "edit refused", "unlink", "copy of rename", "removal of rename", "rename of nothing", "lost attempt to rename"}
 
 // linStep is the input of one step.
 type linStep struct {
@@ -52,6 +51,8 @@ type linStep struct {
 	base  string
 	op    int  // ties the steps of one rename together
 	dirty bool // linRead: through the mount at which the write of val failed
+	maybe bool // it may as well not have happened
+	lost  bool // refused, but an answer was lost: an attempt may have been carried out and then replaced
 }
 
 // linState is what both names hold, and what renames that are not complete
@@ -88,7 +89,19 @@ func (s linState) setPending(op int, val string) linState {
 }
 
 // linNext returns the states that a step can lead to; none: it is impossible.
+//
+// The last close wins, so a write whose answer was lost is sent again, and may
+// so replace once more what somebody else wrote in between: each such attempt
+// is a step that maybe happened. Conditional writes are not sent again then.
 func linNext(s linState, in linStep) []linState {
+	next := linCertain(s, in)
+	if in.maybe {
+		next = append(next, s)
+	}
+	return next
+}
+
+func linCertain(s linState, in linStep) []linState {
 	now := s.at[in.name]
 	when := func(ok bool, next ...linState) []linState {
 		if !ok {
@@ -106,12 +119,20 @@ func linNext(s linState, in linStep) []linState {
 	case linExcl:
 		return when(now == noFile, s.with(in.name, emptyFile))
 	case linExclNot:
-		return when(now != noFile, s)
+		next := when(now != noFile, s)
+		if in.lost && now == noFile {
+			next = append(next, s.with(in.name, emptyFile))
+		}
+		return next
 	case linEdit:
 		// Versions with the same bytes are the same to If-Match.
 		return when(now == in.base, s.with(in.name, in.val))
 	case linStale:
-		return when(now != in.base, s)
+		next := when(now != in.base, s)
+		if in.lost && now == in.base {
+			next = append(next, s.with(in.name, in.val))
+		}
+		return next
 	case linUnlink:
 		// Not exclusive: what two mounts unlink at once, both have unlinked.
 		return []linState{s.with(in.name, noFile)}
@@ -126,10 +147,6 @@ func linNext(s linState, in linStep) []linState {
 		return when(begun, next)
 	case linNoMove:
 		return when(now == noFile, s)
-	case linEcho:
-		// The last close wins: a write whose answer was lost is sent again, and
-		// may so replace what somebody else wrote in between, once more.
-		return []linState{s, s.with(in.name, in.val)}
 	case linRecopy:
 		if val, begun := s.pending(in.op); begun {
 			return []linState{s, s.with(1-in.name, val)}
@@ -186,7 +203,8 @@ func TestLinearModel(t *testing.T) {
 		"m": {kind: linCopy, op: 1}, "mm": {kind: linMoved, op: 1}, "m-": {kind: linNoMove},
 		"R1": {kind: linRead, val: "1/1", name: 1}, "R-": {kind: linRead, val: noFile, name: 1}, "W2": {kind: linWrite, val: "2/2", name: 1},
 		"R2":    {kind: linRead, val: "2/2", name: 1},
-		"echo1": {kind: linEcho, val: "1/1"}, "recopy": {kind: linRecopy, op: 1},
+		"echo1": {kind: linWrite, val: "1/1", maybe: true}, "recopy": {kind: linRecopy, op: 1}, "e31?": {kind: linEdit, val: "3/1", base: "1/1", maybe: true},
+		"S31": {kind: linStale, val: "3/1", base: "1/1", lost: true}, "X-": {kind: linExclNot, lost: true},
 	}
 	model := linModel()
 	check := func(text string) porcupine.CheckResult {
@@ -211,6 +229,7 @@ func TestLinearModel(t *testing.T) {
 		"r-|w1|r1|u|r-", "w1 w2|r2|r2", "w1 r- r1|r1", "x+ x-|e40|r4", "x+|r0|u|x+|r0",
 		"w1|e31 s31|r3", "w1|e31 w2|r2", "w1|e31 w2 s31|r2", "w1|m R- R1|mm|r- R1", "w1|m|w2|mm|r2 R1", "m-",
 		"w1…|r-|r-|r1|r1", "w2|w1…|r2|u|r1", "w2|w1 echo1 r1 w2 r2|r1", "w1|m recopy|W2 mm", "w2|w1…|d1|r2|d1|r2",
+		"w1|e31?|r1|r1", "w1|e31?|r3|r3", "w1|w2 S31 r3|r2", "X- w2|r2", "X- r0 w2|r2",
 	}
 	wrong := map[string]string{
 		"stale read": "w1|w2|r1", "lost update": "w1|w2|r-", "two winners": "x+ x+|r0", "a winner where somebody was": "w1|x+",
@@ -219,6 +238,7 @@ func TestLinearModel(t *testing.T) {
 		"removed what came after": "w1|m|w2|mm|r-", "moved and still there": "w1|m|mm|r1", "moved something else": "w1|m|mm|R2",
 		"moved to nowhere": "w1|m|mm|R-", "removal before its copy": "w1|mm|m|R1", "move of nothing": "m|mm",
 		"read of what nobody wrote": "w1|r2", "failed write read before it": "r1|w1…", "failed write undone": "w2|w1…|r1|r2",
+		"refused edit that stays": "w1|S31|r1", "maybe edit undone": "w1|e31?|r3|r1",
 		"again without a lost answer": "w2|w1 r1|w2|r1",
 	}
 	for _, text := range right {
