@@ -258,8 +258,9 @@ func TestTrip(t *testing.T) {
 				Do: func(op Op) { hit = append(hit, op.String()) },
 			})
 			err := script(dir)
+			trace := f.Trace() // and what came before it is known
 			if len(hit) != 1 || hit[0] != op {
-				t.Errorf("operation %d: tripped at %v, want %s\n%v", at+1, hit, op, f.Trace())
+				t.Errorf("operation %d: tripped at %v, want %s\n%v", at+1, hit, op, trace)
 			}
 			if last := after && at == 3; (err == nil) != last {
 				t.Errorf("%s, after=%v: error %v", op, after, err)
