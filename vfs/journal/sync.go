@@ -179,7 +179,7 @@ func (j *Journal) advance(size int64) error {
 		h.prevEnd = j.segs[len(j.segs)-1].end
 	}
 	j.mu.Unlock()
-	seg, err, final := j.create(h, size)
+	seg, final, err := j.create(h, size)
 	j.mu.Lock()
 	if err != nil {
 		err = fmt.Errorf("make a segment of the journal: %w", err)
@@ -197,11 +197,11 @@ func (j *Journal) advance(size int64) error {
 // create makes the file of a segment, durably. If it cannot, it leaves nothing
 // behind, or the error is final: a segment that may or may not be there after
 // a crash must not be followed by records in the one before it.
-func (j *Journal) create(h header, size int64) (seg *segment, err error, final bool) {
+func (j *Journal) create(h header, size int64) (seg *segment, final bool, err error) {
 	name := filepath.Join(j.dir, segmentName(h.number))
 	f, err := j.opt.files.Create(name)
 	if err != nil {
-		return nil, err, false
+		return nil, false, err
 	}
 	err = f.Allocate(size)
 	soft := err != nil
@@ -214,12 +214,12 @@ func (j *Journal) create(h header, size int64) (seg *segment, err error, final b
 		err = j.opt.files.SyncDir(j.dir)
 	}
 	if err == nil {
-		return &segment{header: h, name: name, file: f, size: size, end: headerSize, synced: headerSize}, nil, false
+		return &segment{header: h, name: name, file: f, size: size, end: headerSize, synced: headerSize}, false, nil
 	}
 	soft = soft || noSpace(err)
 	undo := errors.Join(f.Close(), j.opt.files.Remove(name))
 	if undo == nil {
 		undo = j.opt.files.SyncDir(j.dir)
 	}
-	return nil, errors.Join(err, undo), !soft || undo != nil
+	return nil, !soft || undo != nil, errors.Join(err, undo)
 }

@@ -1,5 +1,0 @@
-package journal
-
-import "syscall"
-
-var errNoSpace error = syscall.ENOSPC
