@@ -1,0 +1,452 @@
+//go:build integration
+
+package crash
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/causewayfs/causeway/integration/harness"
+	"github.com/causewayfs/causeway/integration/powercut"
+)
+
+// settleLimit is how long it may take until both gateways show the same.
+const settleLimit = 15 * time.Second
+
+// crashPoint says when to kill which gateway, and what else is lost.
+type crashPoint struct {
+	victim    int           // the gateway
+	script    bool          // one writer runs the script there, else several do what they like
+	wait      time.Duration // kill after this time; 0: at the script's end, or
+	request   int           // at this request to S3
+	stateOp   int           // at this operation on the state directory
+	after     bool          // after it, not before
+	stateLost bool          // the state directory is deleted
+	powerCut  bool          // or loses what was not synced
+	cut       powercut.Mode
+	seed      uint64 // of the cut
+}
+
+// String returns the point as a failure reports it.
+func (p crashPoint) String() string {
+	text := fmt.Sprintf("gateway %d", p.victim)
+	switch {
+	case p.request > 0:
+		text += fmt.Sprintf(" at request %d (after it: %v)", p.request, p.after)
+	case p.stateOp > 0:
+		text += fmt.Sprintf(" at operation %d on the state directory (after it: %v)", p.stateOp, p.after)
+	case p.wait > 0:
+		text += fmt.Sprintf(" after %v", p.wait)
+	default:
+		text += " at the end of the script"
+	}
+	if p.stateLost {
+		text += ", state directory deleted"
+	}
+	if p.powerCut {
+		text += fmt.Sprintf(", power cut (%v, seed %d)", p.cut, p.seed)
+	}
+	return text
+}
+
+// crashRun is a bucket with two gateways and writers, through many kills.
+type crashRun struct {
+	mode     string
+	seed     uint64
+	rng      *rand.Rand
+	gateways [2]*crashGateway
+	writers  [2][]*crashWriter // that do what they like
+	retired  []*crashWriter    // that ran the script
+	log      *sharedLog
+
+	lastRequests, lastStateOps int // of the latest script that ran to its end
+}
+
+func newCrashRun(t *testing.T, mode string, seed uint64, onDisk bool) *crashRun {
+	t.Helper()
+	r := &crashRun{mode: mode, seed: seed, rng: rand.New(rand.NewPCG(seed, 2))}
+	env := harness.New(t, harness.Versity)
+	flags := []string{"--dir-ttl", "200ms"}
+	if mode != "remote" {
+		flags = append(flags, commitFlag, mode)
+	}
+	for i := range r.gateways {
+		r.gateways[i] = newCrashGateway(t, env, onDisk, flags)
+		if i == 0 { // before the other gateway is there
+			r.log = newSharedLog(t, r.gateways[0].m.Path("shared"))
+			r.release(t, r.gateways[0])
+		}
+		for j := range 2 {
+			w := newCrashWriter(fmt.Sprintf("w%d%d", i, j), seed*10+uint64(i*2+j))
+			must(t, mkdir(w.name).do(r.gateways[i].m.Dir))
+			r.writers[i] = append(r.writers[i], w)
+		}
+		env = env.Peer(t)
+	}
+	return r
+}
+
+// release waits until S3 has all that a gateway acknowledged.
+func (r *crashRun) release(t *testing.T, g *crashGateway) {
+	t.Helper()
+	if r.mode == "remote" {
+		return
+	}
+	if res := g.env.Causeway(t, nil, "sync", g.m.Dir); res.Code != 0 {
+		t.Errorf("causeway sync: exit status %d: %s%s", res.Code, res.Stdout, res.Stderr)
+	}
+}
+
+// point kills once, mounts again and compares.
+func (r *crashRun) point(t *testing.T, number int, p crashPoint) {
+	t.Helper()
+	begun := time.Now()
+	victim := r.gateways[p.victim]
+	var scripted *crashWriter
+	if p.script {
+		scripted = newCrashWriter(fmt.Sprint("s", number), r.seed+uint64(number))
+		must(t, mkdir(scripted.name).do(victim.m.Dir))
+		r.retired = append(r.retired, scripted)
+	}
+	r.work(t, p, scripted)
+	killed := *victim.killedAt.Load()
+	switch {
+	case p.powerCut:
+		must(t, victim.disk.Cut(p.cut, p.seed))
+	case victim.disk != nil:
+		victim.disk.Thaw()
+	}
+	if p.stateLost {
+		victim.loseState(t)
+	}
+	trace := victim.trace()
+	failed := t.Failed()
+	victim.restart(t)
+	r.check(t, p, scripted, killed)
+	took := time.Since(begun).Round(time.Millisecond)
+	if !t.Failed() {
+		t.Logf("point %d: killed %v (%s): nothing lost, %v", number, p, *victim.why.Load(), took)
+	}
+	if t.Failed() && !failed {
+		t.Errorf("point %d, seed %d, commit %s: killed %v (%s)\n%s", number, r.seed, r.mode, p, *victim.why.Load(), trace)
+	}
+}
+
+// work lets the writers run until the gateway is killed and buried.
+func (r *crashRun) work(t *testing.T, p crashPoint, scripted *crashWriter) {
+	t.Helper()
+	victim := r.gateways[p.victim]
+	victim.gate.arm(p.request, p.after, victim.kill)
+	if victim.disk != nil {
+		victim.disk.Arm(powercut.Trip{Match: stateOp, At: p.stateOp, After: p.after, Do: func(op powercut.Op) { victim.kill(op.String()) }})
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	var all, script sync.WaitGroup
+	run := func(group *sync.WaitGroup, gw int, w *crashWriter, next func() []step) {
+		g := r.gateways[gw]
+		group.Go(func() {
+			if err := w.run(g.m.Path(w.name), stop, next); err != nil && g.killedAt.Load() == nil {
+				t.Errorf("%v, although nothing is wrong", err)
+			}
+		})
+	}
+	for gw, writers := range r.writers {
+		for i, w := range writers {
+			if scripted == nil || gw != p.victim && i == 0 {
+				run(&all, gw, w, w.randomSteps)
+			}
+		}
+		if scripted == nil {
+			all.Go(func() { r.log.run(r.gateways[gw], gw, stop) })
+		}
+	}
+	if scripted != nil {
+		once := false
+		run(&script, p.victim, scripted, func() []step {
+			if once {
+				return nil
+			}
+			once = true
+			return scripted.script()
+		})
+	}
+	go func() {
+		script.Wait()
+		close(done)
+	}()
+	r.await(p, victim, done)
+	victim.bury(t)
+	close(stop)
+	script.Wait()
+	all.Wait()
+}
+
+// await returns when the gateway is killed, and kills it if nothing else did.
+func (r *crashRun) await(p crashPoint, victim *crashGateway, done <-chan struct{}) {
+	if !p.script {
+		time.Sleep(p.wait)
+		victim.kill("at a random time")
+		return
+	}
+	<-done
+	if victim.killedAt.Load() == nil && p.request > 0 {
+		time.Sleep(150 * time.Millisecond) // for what is sent after the fact
+	}
+	if p.request == 0 && p.stateOp == 0 {
+		time.Sleep(300 * time.Millisecond)
+		r.lastRequests = victim.gate.count()
+		if victim.disk != nil {
+			r.lastStateOps = victim.disk.Seen()
+		}
+	}
+	victim.kill("at the end of the script")
+}
+
+// check compares what both gateways show with what was acknowledged.
+func (r *crashRun) check(t *testing.T, p crashPoint, scripted *crashWriter, killed time.Time) {
+	t.Helper()
+	l := leniency{stateLost: p.stateLost, killed: killed}
+	own := slices.Clone(r.writers[p.victim])
+	if scripted != nil {
+		own = append(own, scripted)
+	}
+	for _, w := range own { // at once, while the journal is replayed
+		w.checkNow(t, r.gateways[p.victim].m.Path(w.name), l)
+	}
+	for _, g := range r.gateways {
+		r.release(t, g)
+	}
+	r.checkKept(t)
+	for i, writers := range [][]*crashWriter{own, r.writers[1-p.victim]} {
+		lw := l
+		if i == 1 {
+			lw = leniency{}
+		}
+		for _, w := range writers {
+			r.settle(t, w, lw)
+		}
+	}
+	r.log.check(t, r.gateways)
+}
+
+// outcomes are the trees that are allowed now.
+func (w *crashWriter) outcomes() map[string]crashTree {
+	all := map[string]crashTree{"as acknowledged": w.tree}
+	if s := w.inFlight; s != nil {
+		done := maps.Clone(w.tree)
+		s.done(done)
+		all["with "+s.text+" done"] = done
+		if s.half != nil {
+			half := maps.Clone(w.tree)
+			s.half(half)
+			all["with "+s.text+" half done"] = half
+		}
+	}
+	return all
+}
+
+// judge says how a tree differs from all that is allowed: "" if it does not
+// differ from one of them.
+func (w *crashWriter) judge(found crashTree, l leniency) string {
+	l.gone = w.gone
+	text := ""
+	outcomes := w.outcomes()
+	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
+		diffs := differences(outcomes[name], found, l)
+		if len(diffs) == 0 {
+			return ""
+		}
+		text += fmt.Sprintf("\n  %s:\n    %s", name, strings.Join(diffs, "\n    "))
+	}
+	return text
+}
+
+// checkNow looks at a tree through the gateway that was killed, right after it
+// is back.
+func (w *crashWriter) checkNow(t *testing.T, dir string, l leniency) {
+	t.Helper()
+	var found crashTree
+	err := fmt.Errorf("not read")
+	for range 10 {
+		if found, err = readTree(dir); err == nil {
+			break // a directory may still be on its way to another name
+		}
+	}
+	if err != nil {
+		t.Errorf("%s, at once: %v\n%s", w.name, err, w.last(nil))
+		return
+	}
+	text := w.judge(found, l)
+	if s := w.inFlight; text != "" && s != nil && s.from != "" {
+		l.gone = w.gone
+		if len(mixture(w.tree, found, s.from, s.to, l)) == 0 {
+			return
+		}
+	}
+	if text != "" {
+		t.Errorf("%s, at once after the mount: differs from all that is allowed%s\n  history:\n%s", w.name, text, w.last(mentioned(text)))
+	}
+}
+
+// mentioned are the paths that lines of differences begin with.
+func mentioned(text string) (paths []string) {
+	for line := range strings.Lines(text) {
+		if p, ok := strings.CutPrefix(line, "    "); ok {
+			p, _, _ = strings.Cut(strings.TrimSpace(p), " ")
+			paths = append(paths, strings.TrimSuffix(p, ":"))
+		}
+	}
+	return paths
+}
+
+// settle waits until both gateways show the same, and that is allowed; it is
+// what the writer goes on from.
+func (r *crashRun) settle(t *testing.T, w *crashWriter, l leniency) {
+	t.Helper()
+	if w.inFlight != nil && w.inFlight.from != "" {
+		for _, g := range r.gateways {
+			g.env.Quiesce(t)
+		}
+	}
+	deadline := time.Now().Add(settleLimit)
+	for {
+		found, text := r.look(w, l)
+		if text == "" || time.Now().After(deadline) {
+			if text != "" {
+				t.Errorf("%s: after %v the gateways do not show what is allowed%s\n  history:\n%s", w.name, settleLimit, text, w.last(mentioned(text)))
+			}
+			w.goOn(found)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// look reads a tree through both gateways and says what is wrong.
+func (r *crashRun) look(w *crashWriter, l leniency) (found crashTree, text string) {
+	var trees [2]crashTree
+	for i, g := range r.gateways {
+		var err error
+		if trees[i], err = readTree(g.m.Path(w.name)); err != nil {
+			return w.tree, fmt.Sprintf("\n  gateway %d: %v", i, err)
+		}
+	}
+	owner := 0 // whose temporary files they are
+	if slices.Contains(r.writers[1], w) {
+		owner = 1
+	}
+	for p := range trees[owner] {
+		if f, there := trees[owner][p], trees[1-owner][p]; temporary(p) && there.content == nil {
+			trees[1-owner][p] = f
+		}
+	}
+	for i, tree := range trees {
+		if text := w.judge(tree, l); text != "" {
+			return trees[owner], fmt.Sprintf("\n  through gateway %d:%s", i, text)
+		}
+	}
+	for p := range trees[owner] { // both are allowed, but are they the same?
+		a, b := trees[owner][p], trees[1-owner][p]
+		if a.dir != b.dir || string(a.content) != string(b.content) || a.mode != b.mode || len(trees[0]) != len(trees[1]) {
+			return trees[owner], fmt.Sprintf("\n  %s: one gateway shows %s %v, the other %s %v", p, a, a.mode, b, b.mode)
+		}
+	}
+	return trees[owner], ""
+}
+
+// goOn takes what was found for the state from now on.
+func (w *crashWriter) goOn(found crashTree) {
+	for p, f := range found {
+		if want, ok := w.tree[p]; !ok || want.mtime.IsZero() || !want.mtime.Equal(f.mtime) {
+			f.mtime = time.Time{}
+			found[p] = f
+		}
+	}
+	w.tree, w.inFlight = found, nil
+	for p := range w.gone {
+		if _, back := found[p]; back || time.Since(w.gone[p].at) > 10*lastInstants {
+			delete(w.gone, p)
+		}
+	}
+}
+
+// keptVersion is a line of `causeway recover --json`.
+type keptVersion struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	Reason string `json:"reason"`
+}
+
+// kept returns what recover lists of a gateway's state directory.
+func (g *crashGateway) kept(t *testing.T) (versions []keptVersion) {
+	t.Helper()
+	res := g.env.Causeway(t, nil, "recover", "--state-dir", g.m.StateDir, "--json")
+	if res.Code != 0 {
+		t.Fatalf("recover: exit status %d: %s", res.Code, res.Stderr)
+	}
+	if err := json.Unmarshal([]byte(res.Stdout), &versions); err != nil {
+		t.Fatalf("recover --json: %v in %s", err, res.Stdout)
+	}
+	return versions
+}
+
+// checkKept wants nothing in recover but versions of operations that were
+// answered with an error, or not at all.
+func (r *crashRun) checkKept(t *testing.T) {
+	t.Helper()
+	for i, g := range r.gateways {
+		for _, v := range g.kept(t) {
+			p := strings.Trim(v.Path, "/")
+			unanswered := strings.HasPrefix(p, "shared/")
+			for _, w := range slices.Concat(r.writers[0], r.writers[1], r.retired) {
+				for _, line := range w.history {
+					rel, ok := strings.CutPrefix(p, w.name+"/")
+					unanswered = unanswered || ok && line.err != nil && strings.Contains(line.text, rel)
+				}
+			}
+			if !unanswered {
+				t.Errorf("gateway %d kept %s (%d bytes: %s), although no operation on it failed", i, v.Path, v.Size, v.Reason)
+			}
+		}
+	}
+}
+
+// finish ends the run: after an orderly end the bucket has what was
+// acknowledged.
+func (r *crashRun) finish(t *testing.T) {
+	t.Helper()
+	if t.Failed() {
+		return
+	}
+	for _, w := range r.retired {
+		r.settle(t, w, leniency{})
+	}
+	for _, g := range r.gateways {
+		g.m.Stop()
+	}
+	objects := map[string]bool{}
+	for _, o := range r.gateways[0].env.List(t, "") {
+		objects[strings.TrimSuffix(o.Key, "/")] = true
+	}
+	for _, w := range slices.Concat(r.writers[0], r.writers[1], r.retired) {
+		for p, f := range w.tree {
+			if !f.dir && !temporary(p) && !objects[w.name+"/"+p] {
+				t.Errorf("object %s/%s is not there after an orderly end", w.name, p)
+			}
+			delete(objects, w.name+"/"+p)
+		}
+		delete(objects, w.name)
+	}
+	for key := range objects {
+		if !strings.HasPrefix(key, ".causeway/") && !strings.HasPrefix(key, "shared") {
+			t.Errorf("object %s is there after an orderly end", key)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+//go:build integration
+
+package crash
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causewayfs/causeway/integration/harness"
+	"github.com/causewayfs/causeway/integration/powercut"
+)
+
+// How many times gateways are killed, and how many power cuts there are, in a
+// run for every change and in a long one, for each commit mode.
+const (
+	crashPoints, longCrashPoints = 40, 1000
+	powerCuts, longPowerCuts     = 15, 200
+	pointsPerBucket              = 25
+)
+
+// commitFlag chooses between commit modes. Binaries that do not have it commit
+// remotely.
+const commitFlag = "--commit"
+
+func TestMain(m *testing.M) { harness.Main(m, nil) }
+
+// eachCommitMode runs a test in each commit mode.
+func eachCommitMode(t *testing.T, test func(t *testing.T, mode string)) {
+	modes := []string{"remote"}
+	if help := harness.New(t, harness.Versity).Causeway(t, nil, "mount", "--help"); strings.Contains(help.Stdout+help.Stderr, commitFlag+" ") {
+		modes = append(modes, "local")
+	}
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) { test(t, mode) })
+	}
+}
+
+// crashSeed is 1, or that of a run which is to be repeated.
+func crashSeed(t *testing.T) uint64 {
+	text := os.Getenv("CRASH_SEED")
+	if text == "" {
+		return 1
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	must(t, err)
+	return seed
+}
+
+// points is how many of n in a long run, and how many of short in another.
+func points(short, long int) int {
+	if harness.Long() {
+		return long
+	}
+	return short
+}
+
+// TestCrashRandom kills gateways at random moments while writers of all kinds
+// work through both.
+func TestCrashRandom(t *testing.T) {
+	eachCommitMode(t, func(t *testing.T, mode string) {
+		sequence(t, mode, points(crashPoints*3/10, longCrashPoints*3/10), false, func(r *crashRun, i int) crashPoint {
+			return crashPoint{victim: i % 2, wait: time.Duration(5+r.rng.IntN(250)) * time.Millisecond, stateLost: mode == "remote" && i%3 == 2}
+		})
+	})
+}
+
+// TestCrashAtRequests kills a gateway at every k-th request of a script, before
+// S3 sees it or before the answer arrives.
+func TestCrashAtRequests(t *testing.T) {
+	eachCommitMode(t, func(t *testing.T, mode string) {
+		n := points(crashPoints*35/100, longCrashPoints*35/100)
+		total := 0
+		sequence(t, mode, n+1, false, func(r *crashRun, i int) crashPoint {
+			p := crashPoint{script: true, after: i%2 == 1, stateLost: mode == "remote" && i%4 >= 2}
+			if i == 0 { // to its end, to know how many there are
+				return p
+			}
+			if i == 1 {
+				total = r.lastRequests
+			}
+			p.request = spread(i-1, n, total)
+			return p
+		})
+	})
+}
+
+// TestCrashAtJournalWrites kills a gateway at every k-th operation on the
+// journal, and on the files that it refers to, in a script.
+func TestCrashAtJournalWrites(t *testing.T) {
+	eachCommitMode(t, func(t *testing.T, mode string) {
+		n := points(crashPoints*35/100, longCrashPoints*35/100)
+		total := 0
+		sequence(t, mode, n+1, true, func(r *crashRun, i int) crashPoint {
+			p := crashPoint{script: true, after: i%2 == 1, stateLost: mode == "remote" && i%8 >= 6}
+			if i == 0 {
+				return p
+			}
+			if i == 1 {
+				total = r.lastStateOps
+			}
+			p.stateOp = spread(i-1, n, total)
+			return p
+		})
+	})
+}
+
+// TestPowerCut cuts the power at random moments and at every k-th operation on
+// the state directory: what was not synced there is lost, or some of it.
+func TestPowerCut(t *testing.T) {
+	eachCommitMode(t, func(t *testing.T, mode string) {
+		n := points(powerCuts, longPowerCuts)
+		total := 0
+		sequence(t, mode, n+1, true, func(r *crashRun, i int) crashPoint {
+			p := crashPoint{powerCut: true, cut: powercut.Mode(i % 3 % 2), seed: r.rng.Uint64()}
+			switch {
+			case i == 0:
+				p.script = true
+			case i%3 == 0:
+				p.victim, p.wait = i/3%2, time.Duration(5+r.rng.IntN(250))*time.Millisecond
+			default:
+				if total == 0 {
+					total = r.lastStateOps
+				}
+				p.script, p.after, p.stateOp = true, i%2 == 1, spread(i-1, n, total)
+			}
+			return p
+		})
+	})
+}
+
+// spread is the number of the operation at which point i of n kills, so that
+// all of total operations get their turn, or some of them evenly. If there
+// are more points than operations it starts again.
+func spread(i, n, total int) int {
+	if total == 0 {
+		return 1
+	}
+	if n > total {
+		return 1 + i%total
+	}
+	return 1 + i*total/n
+}
+
+// sequence kills n times, at the points that next returns, in a few buckets one
+// after the other.
+func sequence(t *testing.T, mode string, n int, onDisk bool, next func(r *crashRun, i int) crashPoint) {
+	var r *crashRun
+	goOn := os.Getenv("CRASH_GO_ON") == "1"
+	requests, stateOps := 0, 0
+	start, bucket := 0, 0
+	for start < n {
+		end := min(n, start+pointsPerBucket)
+		t.Run(fmt.Sprint("bucket", bucket), func(t *testing.T) {
+			r = newCrashRun(t, mode, crashSeed(t)+uint64(bucket)*1000, onDisk)
+			r.lastRequests, r.lastStateOps = requests, stateOps
+			for i := start; i < end && (goOn || !t.Failed()); i++ {
+				r.point(t, i, next(r, i))
+				if i == 0 {
+					requests, stateOps = r.lastRequests, r.lastStateOps
+				}
+			}
+			r.finish(t)
+		})
+		start, bucket = end, bucket+1
+	}
+}
