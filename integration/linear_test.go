@@ -34,10 +34,9 @@ import (
 // name is being rewritten, edited or removed there; reads and saves by rename
 // meet everything else, and clients of different mounts meet always.
 const (
-	linClients = 6   // for each mount
-	linHot     = 8   // pairs of names in use at a time
+	linClients = 32  // for each mount
+	linHot     = 40  // pairs of names in use at a time
 	linEach    = 120 // operations on a pair before the next ones are used
-	linTail    = "z" // begins the padding
 )
 
 // linWorld is one run.
@@ -371,6 +370,7 @@ func (c *linClient) edit(name int) {
 	if f == nil {
 		return
 	}
+	time.Sleep(time.Duration(c.rng.IntN(150)) * time.Millisecond) // as an editor does
 	val := c.newValue()
 	b := linContent(val)
 	if _, tail, ok := strings.Cut(base, "/"); ok {
