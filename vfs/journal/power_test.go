@@ -193,21 +193,12 @@ func (f diskFile) SyncAll() error { return f.Sync() }
 
 // contents returns what a power cut may leave of a file: of its unsynced
 // changes any first ones and nothing else, and the last of these cut at any
-// byte (in the middle of long ones, at any 13th), either end of it; or only the
-// last. With coarse set, only none or all.
+// byte, either end of it; or only the last. With coarse set, only none or all.
 func (n *inode) contents(coarse bool) [][]byte {
-	all := [][]byte{n.safe}
-	if len(n.loose) == 0 {
-		return all
-	}
-	data := n.safe
+	all, data := [][]byte{n.safe}, n.safe
 	for _, c := range n.loose {
 		if !coarse && !c.size {
-			const fine = 48
 			for i := 1; i < len(c.p); i++ {
-				if i > fine && i < len(c.p)-fine && i%13 != 0 {
-					continue
-				}
 				all = append(all, change{off: c.off, p: c.p[:i]}.apply(data))
 				all = append(all, change{off: c.off + int64(i), p: c.p[i:]}.apply(data))
 			}
@@ -242,6 +233,9 @@ func (d *disk) cuts(coarse bool, visit func(*disk)) {
 		}
 		visit(after(names, nil, nil))
 		for _, n := range names {
+			if len(n.loose) == 0 {
+				continue
+			}
 			for _, p := range n.contents(coarse) {
 				visit(after(names, n, p))
 			}
