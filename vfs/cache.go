@@ -169,11 +169,12 @@ func sameFile(open *os.File, name string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(a, b)
 }
 
-// rename makes the version of one path that of another: after a copy in S3.
-func (d *diskCache) rename(from, to string, etag store.ETag) {
+// rename makes the version was of one path the version etag of another: after a
+// copy in S3.
+func (d *diskCache) rename(from, to string, was, etag store.ETag) {
 	d.mu.Lock()
 	c, ok := d.files.Peek(cacheHash(from))
-	if ok {
+	if ok = ok && c.etag == was; ok {
 		d.bytes += c.size // the eviction below takes it off
 		c.file = moveAside(c.file)
 		d.files.Remove(cacheHash(from))

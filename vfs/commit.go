@@ -23,6 +23,14 @@ var errMoved = errors.New("renamed meanwhile")
 // commitFile makes what f holds the object of its name, and returns when all
 // that was written before the call is in S3. Concurrent callers share commits.
 func (fs *FS) commitFile(ctx context.Context, f *file) error {
+	return fs.atName(ctx, f, func(ctx context.Context, f *file, path string) error {
+		return fs.send(ctx, f, path, path, store.Precondition{})
+	})
+}
+
+// atName does something with f under the lock of its name. Concurrent callers
+// share runs.
+func (fs *FS) atName(ctx context.Context, f *file, do func(ctx context.Context, f *file, path string) error) error {
 	err := f.commits.do(ctx, fs.start, func(ctx context.Context) error {
 		for {
 			path, ok := fs.nodes.path(f.node)
@@ -32,7 +40,7 @@ func (fs *FS) commitFile(ctx context.Context, f *file) error {
 					return nil // goes nowhere
 				}
 			}
-			err := fs.commitAt(ctx, f, path)
+			err := fs.atPath(ctx, f, path, do)
 			if err != errMoved {
 				return err
 			}
@@ -50,8 +58,8 @@ func (f *file) lostName() (was string, unlinked bool) {
 	return f.was, f.removed
 }
 
-// commitAt commits f under the lock of its path.
-func (fs *FS) commitAt(ctx context.Context, f *file, path string) error {
+// atPath does something with f, whose name is path, under the lock of that.
+func (fs *FS) atPath(ctx context.Context, f *file, path string, do func(ctx context.Context, f *file, path string) error) error {
 	unlock, err := fs.locks.lock(ctx, path)
 	if err != nil {
 		return err
@@ -60,7 +68,7 @@ func (fs *FS) commitAt(ctx context.Context, f *file, path string) error {
 	if now, ok := fs.nodes.path(f.node); ok && now != path {
 		return errMoved
 	}
-	return fs.send(ctx, f, path, path, store.Precondition{})
+	return do(ctx, f, path)
 }
 
 // send commits f, whose name is path, as the object at key, which differs from
@@ -122,9 +130,18 @@ type shipment struct {
 	entry   index.Entry // attributes and, when sent, the version
 	attrGen uint64
 	cond    store.Precondition
-	base    uint64 // generation that entry.ETag has
-	gen     uint64 // of the bytes that were sent
-	lateTag bool   // the attributes sent are older than entry's
+	base    uint64         // generation that entry.ETag has
+	gen     uint64         // of the bytes that were sent
+	meta    store.Metadata // if set, goes in place of entry's attributes
+	lateTag bool           // the attributes sent are older than entry's
+}
+
+// metadata is what the object gets.
+func (s *shipment) metadata(fs *FS) (store.Metadata, error) {
+	if s.meta != nil {
+		return s.meta, nil
+	}
+	return fs.encode(s.entry)
 }
 
 // ship sends the bytes and attributes.
@@ -173,7 +190,7 @@ func (fs *FS) shipWhole(ctx context.Context, s *shipment) error {
 	} else {
 		body, s.gen = store.Body{Reader: s.c.file, Size: size}, s.c.generation()
 	}
-	meta, err := fs.encode(s.entry)
+	meta, err := s.metadata(fs)
 	if err != nil {
 		return err
 	}
@@ -203,6 +220,9 @@ func (fs *FS) committed(f *file, s *shipment) {
 		f.attrSaved = max(f.attrSaved, s.attrGen)
 	}
 	fs.endAttrLocked(f)
+	if s.gen == f.accepted.gen {
+		f.intents.put = 0 // the spool ends it
+	}
 	if s.key == s.path {
 		fs.ledger.done(f.intents.staged) // else the rename ends it
 		f.intents.staged = 0

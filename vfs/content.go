@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -31,7 +32,8 @@ type content struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	file     *os.File // nil while not in use
+	file     *os.File   // nil while not in use
+	old      []*os.File // that it was before
 	users    int
 	size     int64
 	origin   origin
@@ -48,6 +50,7 @@ type content struct {
 	direct   *os.File      // the local file past the page cache, opened when first needed
 	noDirect bool          // there is no such way
 	cached   bool          // the local file belongs to the cache and must not be changed
+	shared   bool          // the spool needs the local file as it is
 }
 
 // newContent makes an empty content on a new local file.
@@ -93,10 +96,68 @@ func (c *content) done() {
 		c.leaveAllLocked()
 		c.file.Close()
 		c.file = nil
+		for _, file := range c.old {
+			file.Close()
+		}
+		c.old = nil
 		if c.direct != nil {
 			c.direct.Close()
 			c.direct = nil
 		}
+	}
+}
+
+// share keeps the local file as it is at gen: a change copies it first. It
+// reports false if the content is another one by now.
+func (c *content) share(gen uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shared = c.shared || c.gen == gen
+	return c.gen == gen
+}
+
+func (c *content) isShared() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shared
+}
+
+// unshare tells that the spool no longer needs the file path. It reports
+// whether c still uses it.
+func (c *content) unshare(path string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.path != path {
+		return false
+	}
+	c.shared = false
+	return true
+}
+
+// partLocked leaves the local file to the spool and goes on with a copy at path.
+func (c *content) partLocked(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(file, io.NewSectionReader(c.file, 0, c.size)); err != nil {
+		file.Close()
+		os.Remove(path)
+		return err
+	}
+	c.shared = false
+	c.replaceLocked(file, path)
+	return nil
+}
+
+// replaceLocked goes on with another local file, which has the same bytes.
+// Readers may still be at the old one.
+func (c *content) replaceLocked(file *os.File, path string) {
+	c.old = append(c.old, c.file)
+	c.file, c.path = file, path
+	if c.direct != nil {
+		c.old = append(c.old, c.direct)
+		c.direct = nil
 	}
 }
 

@@ -53,12 +53,23 @@ type removal struct {
 	replay  bool                      // from the journal of an earlier run
 	dir     string                    // directory that must outlive its last entry
 	release func()                    // gives the index's hold back
+	parcel  <-chan struct{}           // closed when nothing is on its way to the key any more; may be nil
 	before  func(ctx context.Context) // runs before it is sent; may be nil
 	done    chan struct{}             // closed when it is in S3, or given up
 }
 
+// after makes r wait for a parcel that is being sent to the same key.
+func (r *removal) after(sending *parcel) {
+	if sending != nil {
+		r.parcel = sending.over
+	}
+}
+
 // prepare does what must happen before the object goes.
 func (r *removal) prepare(ctx context.Context) {
+	if r.parcel != nil {
+		_ = await(ctx, r.parcel) // later than ctx nothing goes
+	}
 	if r.before == nil {
 		return
 	}
@@ -294,12 +305,14 @@ func (r *removal) end() {
 }
 
 // request sends a batch to S3 and returns what failed of it. A removal that is
-// late may meet a version that somebody wrote since, and demands its own.
+// late, or that others share the bucket with, may meet a version that somebody
+// wrote since, and demands its own.
 func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]error, error) {
 	var keys []string
 	var late []*removal
+	crowded := d.fs.crowded()
 	for _, r := range batch {
-		if r.replay || (r.late || r.exact) && r.etag != "" {
+		if r.replay || crowded || (r.late || r.exact) && r.etag != "" {
 			late = append(late, r)
 		} else {
 			keys = append(keys, r.key)
@@ -355,7 +368,7 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 	if d.fs.opts.Capabilities.DeleteIf {
 		cond = store.IfMatch(r.etag)
 	}
-	if r.replay || !cond.Set() {
+	if r.replay || r.etag == "" || !cond.Set() {
 		info, err := d.fs.store.Head(ctx, r.key)
 		switch {
 		case store.IsKind(err, store.NotExist):
@@ -370,11 +383,30 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 		}
 	}
 	err := d.fs.store.Delete(ctx, r.key, cond)
+	if store.IsKind(err, store.PreconditionFailed) && !r.exact && !r.replay {
+		return d.removeOlder(ctx, r)
+	}
 	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
 		return nil
 	}
 	return err
 }
+
+// removeOlder deletes a version that this gateway did not know when it removed
+// the name, if that was stored before.
+func (d *deleter) removeOlder(ctx context.Context, r *removal) error {
+	info, err := d.fs.store.Head(ctx, r.key)
+	if err == nil && info.Modified.Before(r.at.Add(-clockSlack)) {
+		err = d.fs.store.Delete(ctx, r.key, store.IfMatch(info.ETag))
+	}
+	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
+		return nil
+	}
+	return err
+}
+
+// crowded reports whether other gateways have been seen on the bucket.
+func (fs *FS) crowded() bool { return fs.idx.Stats().Gateways > 0 }
 
 // clockSlack is by how much the clocks of this gateway and of S3 may differ.
 const clockSlack = 2 * time.Second
@@ -385,7 +417,7 @@ func (r *removal) replaced(info store.Info) bool {
 	switch {
 	case r.etag != "" && info.ETag != r.etag:
 		return true
-	case !r.replay:
+	case !r.replay && r.etag != "":
 		return false
 	case !r.known.IsZero():
 		return info.Modified.Unix() != r.known.Unix()
@@ -454,7 +486,7 @@ func (d *deleter) prepare(ctx context.Context, batch []*removal) {
 	dirs := map[string]bool{}
 	var wg sync.WaitGroup
 	for _, r := range batch {
-		if r.before != nil {
+		if r.before != nil || r.parcel != nil {
 			wg.Go(func() { r.prepare(ctx) })
 		}
 		if r.dir != "" && !dirs[r.dir] {

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/causewayfs/causeway/index"
@@ -35,11 +36,12 @@ type file struct {
 	// O_TRUNC. Until that is committed a commit is unconditional; otherwise it
 	// demands entry.ETag.
 	wholeFrom uint64
-	committed uint64    // the last content.gen that is in S3
-	staged    bool      // a temporary name: stays here until it is renamed
-	since     time.Time // staged: since when
-	checked   time.Time // a moment after which entry.ETag was the current version
-	tried     bool      // a PUT of a new file was begun
+	committed uint64     // the last content.gen that is in S3
+	accepted  savedState // the last ones that are durable here and in the spool
+	staged    bool       // a temporary name: stays here until it is renamed
+	since     time.Time  // staged: since when
+	checked   time.Time  // a moment after which entry.ETag was the current version
+	tried     bool       // a PUT of a new file was begun
 
 	// was is the path at which a file was that somebody else superseded.
 	was string
@@ -125,7 +127,7 @@ func (f *file) countLocked(s *Stats) {
 	if f.attrDirtyLocked() {
 		s.PendingAttr++
 	}
-	if !f.dirtyLocked() {
+	if !f.dirtyLocked() || f.content.generation() == f.accepted.gen {
 		return
 	}
 	s.StagedBytes += f.content.length()
@@ -225,7 +227,7 @@ func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, check
 	if !c.cached {
 		if keep {
 			fs.cache.put(path, etag, c.length(), c.path, checked)
-		} else {
+		} else if !c.isShared() {
 			fs.state.discard(c.path)
 		}
 	} else if keep {
@@ -358,6 +360,9 @@ func (fs *FS) writableLocked(f *file) error {
 	c := f.content
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.shared {
+		return c.partLocked(fs.state.newStaged())
+	}
 	if !c.cached {
 		return nil
 	}
@@ -365,8 +370,16 @@ func (fs *FS) writableLocked(f *file) error {
 	if err := fs.cache.take(c.path, path, c.file); err != nil {
 		return err
 	}
-	c.path, c.cached = path, false
-	return nil
+	c.cached = false
+	if sameFile(c.file, path) {
+		c.path = path
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		c.replaceLocked(file, path)
+	}
+	return err
 }
 
 // withTimeout bounds background work on one object.

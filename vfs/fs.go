@@ -32,6 +32,8 @@ type FS struct {
 	ledger   *ledger // nil on a read-only mount
 	cache    *diskCache
 	deleter  *deleter
+	spool    *spool
+	session  string // tells what this state directory has sent from what others have
 	locks    *pathLocks
 	nodes    *nodeTable
 	links    *lru.Cache[store.ETag, string] // targets of symbolic links
@@ -92,7 +94,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs.idx = index.Open(index.Options{Store: opts.Store, Now: opts.Now, Log: opts.Log, DirTTL: opts.DirTTL,
 		Verify: opts.Verify, Strict: opts.Strict, MaxEntries: int(opts.Memory / bytesPerEntry),
 		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange})
-	fs.deleter = newDeleter(fs)
+	fs.deleter, fs.spool = newDeleter(fs), newSpool(fs)
 	fs.kept.Store(int64(state.countKept()))
 	if !opts.ReadOnly {
 		if err := fs.openLedger(); err != nil {
@@ -110,6 +112,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 
 // abandonOpen ends what an Open that fails has begun.
 func (fs *FS) abandonOpen() error {
+	fs.spool.stop()
 	fs.endBG()
 	fs.deleter.stop()
 	fs.wg.Wait()
@@ -132,6 +135,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Staged == nil {
 		o.Staged = DefaultStaged
+	}
+	if o.SpoolFiles == 0 {
+		o.SpoolFiles = 20000
+	}
+	if o.SpoolBytes == 0 {
+		o.SpoolBytes = 10 << 30
 	}
 	def(&o.StagedTTL, time.Hour)
 	def(&o.DirTTL, time.Second)
@@ -202,6 +211,7 @@ func (fs *FS) Close(ctx context.Context, progress func(Stats)) error {
 			}
 		}
 	}
+	fs.spool.stop()
 	fs.endBG()
 	fs.deleter.stop()
 	fs.wg.Wait()
@@ -220,7 +230,7 @@ func (fs *FS) drain(ctx context.Context) error {
 	var errs []error
 	for _, n := range fs.localNodes() {
 		if f := n.fileState(); f != nil && !f.isStaged() {
-			if err := fs.commitFile(ctx, f); err != nil {
+			if err := fs.commit(ctx, f); err != nil {
 				errs = append(errs, err)
 			}
 			if err := fs.flushAttr(ctx, n); err != nil {
@@ -228,9 +238,30 @@ func (fs *FS) drain(ctx context.Context) error {
 			}
 		}
 	}
-	if err := fs.deleter.flush(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("send removals: %w", err))
+	if err := fs.Sync(ctx, ""); err != nil {
+		errs = append(errs, err)
 	}
+	return errors.Join(errs...)
+}
+
+// Sync returns when all that was acknowledged of path and of what is below it
+// is in S3: files that wait in the spool, attributes and removals. It does not
+// commit what no close or fsync has asked for.
+func (fs *FS) Sync(ctx context.Context, path string) error {
+	in := below(path)
+	var errs []error
+	refused, err := fs.spool.wait(ctx, in)
+	if refused > 0 {
+		errs = append(errs, &Error{Op: "sync", Path: path, Kind: Stale,
+			Err: fmt.Errorf("S3 did not take %d of the files; `causeway recover` lists them", refused)})
+	}
+	errs = append(errs, fs.fault("sync", path, err))
+	for _, n := range fs.localNodes() {
+		if p, ok := fs.nodes.path(n); ok && in(p) {
+			errs = append(errs, fs.flushAttr(ctx, n))
+		}
+	}
+	errs = append(errs, fs.fault("sync", path, fs.deleter.flush(ctx)))
 	return errors.Join(errs...)
 }
 
@@ -281,7 +312,7 @@ func (fs *FS) uploadOldStaged() {
 		if f == nil || !f.stagedBefore(fs.now().Add(-fs.opts.StagedTTL)) {
 			continue
 		}
-		if err := fs.commitFile(fs.bg, f); err != nil {
+		if err := fs.commit(fs.bg, f); err != nil {
 			fs.noteError(err)
 		}
 		fs.settle(n)
@@ -304,6 +335,7 @@ func (fs *FS) Stats() Stats {
 		Commits: fs.commits.Load(), CommitErrors: fs.commitErrors.Load(), PendingUnlink: fs.deleter.pending(),
 		KeptVersions: int(fs.kept.Load()), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
 		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways}
+	s.SpoolFiles, s.SpoolBytes, s.SpoolOldest = fs.spool.usage()
 	for _, n := range fs.localNodes() {
 		n.mu.Lock()
 		if f := n.file; f != nil {

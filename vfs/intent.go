@@ -26,6 +26,9 @@ const (
 	// intentMove: Path is being copied to To; if that was carried out, the
 	// version ETag of Path goes.
 	intentMove intentOp = "move"
+	// intentPut: the bytes and Meta become the object of Path, which held the
+	// version ETag, or none.
+	intentPut intentOp = "put"
 )
 
 // intent is the body of a journal record: something that was acknowledged and
@@ -44,7 +47,9 @@ type intent struct {
 	Marker   bool           `json:"marker,omitempty"`
 	Size     int64          `json:"size,omitempty"`
 	Meta     store.Metadata `json:"meta,omitempty"`
-	File     string         `json:"file,omitempty"` // in staged/; empty: the bytes are here
+	File     string         `json:"file,omitempty"`  // in staged/; empty: the bytes are here
+	Whole    bool           `json:"whole,omitempty"` // put: written anew, not edited
+	Mine     []string       `json:"mine,omitempty"`  // put: earlier ones of this path that may have been carried out
 
 	data []byte
 }
@@ -139,10 +144,11 @@ func realIDs(ids []journal.ID) []journal.ID {
 type intentIDs struct {
 	attr   journal.ID // attributes not in S3
 	staged journal.ID // bytes of a temporary name
+	put    journal.ID // bytes and attributes that wait to be sent
 }
 
 // all returns the IDs; some may be zero.
-func (i intentIDs) all() []journal.ID { return []journal.ID{i.attr, i.staged} }
+func (i intentIDs) all() []journal.ID { return []journal.ID{i.attr, i.staged, i.put} }
 
 // openIntents returns the intents of the file of n, which may be nil, that are
 // not ended.

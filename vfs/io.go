@@ -82,6 +82,11 @@ func (fs *FS) Write(ctx context.Context, h *Handle, p []byte, off int64) (int, e
 	if off < 0 || off+int64(len(p)) > maxSize {
 		return 0, &Error{Op: "write", Path: fs.pathOf(h.node), Kind: FileTooLarge}
 	}
+	if fs.opts.CommitLocal {
+		if err := fs.spool.room(ctx, int64(len(p))); err != nil {
+			return 0, fs.fault("write", fs.pathOf(h.node), err)
+		}
+	}
 	err := fs.change(h.f, h, func(c *content) (uint64, error) {
 		_, gen, err := c.writeAt(ctx, p, off, h.appends)
 		return gen, err
@@ -166,10 +171,26 @@ func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
 	if f.dirty() {
 		h.wrote.Store(c.generation()) // fsync is about the file, not only this handle
 	}
-	if err := fs.commitHandle(ctx, h); err != nil {
+	if err := fs.commitHandle(ctx, h); err != nil || fs.opts.FsyncLocal {
+		return err
+	}
+	if err := fs.awaitParcels(ctx, h.node); err != nil {
 		return err
 	}
 	return fs.flushAttr(ctx, h.node)
+}
+
+// awaitParcels returns when what was accepted of n is in S3.
+func (fs *FS) awaitParcels(ctx context.Context, n *node) error {
+	path, ok := fs.nodes.path(n)
+	if !ok {
+		return nil
+	}
+	refused, err := fs.spool.wait(ctx, func(p string) bool { return p == path })
+	if refused > 0 {
+		err = &Error{Op: "fsync", Path: path, Kind: Stale, Err: errors.New("S3 did not take the file; `causeway recover` lists it")}
+	}
+	return fs.fault("fsync", path, err)
 }
 
 // commitHandle commits what was written through h.
@@ -177,12 +198,12 @@ func (fs *FS) commitHandle(ctx context.Context, h *Handle) error {
 	f := h.f
 	h.node.mu.Lock()
 	wrote := h.wrote.Load()
-	pending := wrote > f.committed && !f.removed && !(f.staged && !f.superseded)
+	pending := wrote > max(f.committed, f.accepted.gen) && !f.removed && !(f.staged && !f.superseded)
 	h.node.mu.Unlock()
 	if !pending {
 		return nil
 	}
-	return fs.commitFile(ctx, f)
+	return fs.commit(ctx, f)
 }
 
 // Allocate implements Files.

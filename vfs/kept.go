@@ -26,7 +26,7 @@ func (fs *FS) keep(f *file, path, reason string) error {
 		reason += fmt.Sprintf(" (incomplete: unchanged parts could not be fetched: %v)", err)
 	}
 	if id == "" {
-		id = fmt.Sprintf("%s-%d", fs.now().UTC().Format("20060102T150405"), fs.state.next.Add(1))
+		id = fs.newKeptID()
 		fs.kept.Add(1)
 	}
 	c.mu.Lock()
@@ -37,6 +37,10 @@ func (fs *FS) keep(f *file, path, reason string) error {
 	f.keptID = id
 	n.mu.Unlock()
 	return fs.fault("keep", path, err)
+}
+
+func (fs *FS) newKeptID() string {
+	return fmt.Sprintf("%s-%d", fs.now().UTC().Format("20060102T150405"), fs.state.next.Add(1))
 }
 
 // unkeep drops a version that could be committed after all.

@@ -28,6 +28,9 @@ func (fs *FS) keepLocal() error {
 // leave prepares a temporary file for the next run, and reports whether f is
 // one.
 func (fs *FS) leave(f *file) bool {
+	if f.isWaiting() {
+		return true // the journal has it
+	}
 	if !f.isStaged() {
 		return false
 	}

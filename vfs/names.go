@@ -175,7 +175,7 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	} else if e.Type == TypeDir {
 		return &Error{Op: "unlink", Path: path, Kind: IsDir}
 	}
-	if err := fs.removeName(n, path, path); err != nil {
+	if err := fs.removeName(ctx, n, path, path); err != nil {
 		return fs.fault("unlink", path, err)
 	}
 	fs.touchDir(p)
@@ -185,20 +185,27 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 // removeName removes a name, here at once and in S3 soon: that is in the
 // journal when it returns nil, and not begun when it fails. n, which may be
 // nil, is the node that has the name.
-func (fs *FS) removeName(n *node, path, key string) error {
+func (fs *FS) removeName(ctx context.Context, n *node, path, key string) error {
 	var r *removal
 	var add []intent
 	if fs.mayBeInS3(n, path) {
+		if err := fs.learnVersion(ctx, path, key); err != nil {
+			return err
+		}
 		r = fs.newRemoval(path, key)
+		fs.forgetAttempts(r, n)
 		add = append(add, r.toIntent(path))
 	}
-	ids, err := fs.ledger.record(n.openIntents(), add...)
+	done := append(n.openIntents(), fs.spool.intents(path)...)
+	ids, err := fs.ledger.record(done, add...)
 	if err != nil {
 		return err
 	}
+	_, sending := fs.spool.take(path)
 	fs.abandon(n)
 	if r != nil {
 		r.intent = ids[0]
+		r.after(sending)
 		fs.removeObject(r, path, n)
 	}
 	if n != nil {
@@ -244,6 +251,35 @@ func (fs *FS) newRemoval(path, key string) *removal {
 	known, _ := fs.idx.Peek(path)
 	dir, _ := splitPath(path)
 	return &removal{key: key, etag: known.ETag, known: known.Modified, dir: dir, at: fs.now()}
+}
+
+// learnVersion makes sure that the index knows the version that a removal is
+// about, where others may have stored another one.
+func (fs *FS) learnVersion(ctx context.Context, path, key string) error {
+	if path != key || !fs.crowded() {
+		return nil
+	}
+	ans, err := fs.idx.Lookup(ctx, path)
+	if err == nil && !ans.Until.After(fs.now()) {
+		_, err = fs.idx.Stat(ctx, path)
+	}
+	if store.IsKind(err, store.NotExist) {
+		return nil
+	}
+	return err
+}
+
+// forgetAttempts: the version that an attempt to commit may have left is not
+// known.
+func (fs *FS) forgetAttempts(r *removal, n *node) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if f := n.file; f != nil && f.tried && f.dirtyLocked() {
+		r.etag, r.known = "", time.Time{}
+	}
 }
 
 // toIntent is r as the journal has it.
@@ -340,7 +376,7 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 	if n != nil {
 		fs.bury(n)
 	}
-	if err := fs.removeName(n, path, path+"/"); err != nil {
+	if err := fs.removeName(ctx, n, path, path+"/"); err != nil {
 		return fs.fault("rmdir", path, err)
 	}
 	fs.touchDir(p)

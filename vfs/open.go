@@ -160,7 +160,7 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	if f.content != nil && (f.dirtyLocked() || f.handles > 1) {
-		// Others have it open, and see the same bytes.
+		// Others have it open, and see the same bytes, or send them.
 		if err := fs.writableLocked(f); err != nil {
 			return err
 		}
@@ -328,12 +328,12 @@ func (fs *FS) Release(h *Handle) {
 	f.handles--
 	last := f.handles == 0
 	// Writes through a mapping may arrive after the last close.
-	late := last && f.dirtyLocked() && !f.staged && !f.superseded && f.keptID == ""
+	late := last && f.dirtyLocked() && f.content.generation() > f.accepted.gen && !f.staged && !f.superseded && f.keptID == ""
 	n.mu.Unlock()
 	fs.handles.Add(-1)
 	if late {
 		fs.start(func(context.Context) {
-			if err := fs.commitFile(fs.bg, f); err != nil {
+			if err := fs.commit(fs.bg, f); err != nil {
 				fs.noteError(err)
 			}
 			fs.settle(n)

@@ -26,6 +26,12 @@ type Options struct {
 	Verify    time.Duration // age at which a lone gateway revalidates names [30s]
 	Strict    bool          // ask S3 at every lookup and listing
 
+	CommitLocal bool          // close returns when the bytes are durable in StateDir; they are sent soon after
+	FsyncLocal  bool          // with CommitLocal: so does fsync
+	SpoolFiles  int           // with CommitLocal: files that may wait to be sent [20000]
+	SpoolBytes  int64         // with CommitLocal: bytes that may [10 GiB]
+	SpoolAge    time.Duration // with CommitLocal: nothing is taken while something is older than this [no limit]
+
 	CacheSize int64 // bytes of file data kept on disk [10 GiB]
 	Memory    int64 // bytes that metadata caches are sized for [256 MiB]
 	MaxNodes  int   // nodes kept for the kernel before it is asked to forget some [from Memory]

@@ -20,6 +20,7 @@ type move struct {
 	target        *node  // what is replaced and known; may be nil
 	entry         index.Entry
 	exclusive     bool
+	parcel        *parcel    // the bytes for dst, if they go through the spool
 	moved         store.ETag // the version of src that was copied
 	intent        journal.ID // says that a copy is under way
 }
@@ -131,6 +132,11 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		fs.materialize(ctx, m.target)
 	}
 	n := m.n
+	if m.exclusive { // goes to S3 at once
+		if err := fs.quiet(ctx, m.src); err != nil {
+			return fs.fault("rename", m.src, err)
+		}
+	}
 	n.mu.Lock()
 	f := n.file
 	direct := f != nil && f.dirtyLocked() && (f.wholeLocked() || f.entry.ETag == "")
@@ -139,14 +145,21 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	n.mu.Unlock()
 	cond := store.Precondition{Absent: m.exclusive}
 	var err error
-	if edited {
+	local := fs.opts.CommitLocal && !m.exclusive && (direct || edited)
+	switch {
+	case edited && !local:
 		err = fs.send(ctx, f, m.src, m.src, store.Precondition{})
+	case !direct && !local:
+		err = fs.quiet(ctx, m.dst)
 	}
 	switch {
 	case err != nil:
 	case direct && fs.staged.match(m.newName) && !m.exclusive:
 		// From one temporary name to another: still waits to be committed.
 		err = fs.keepStagedAt(ctx, f, m.dst)
+	case local:
+		m.parcel, err = fs.pack(ctx, f, m.dst)
+		inS3 = fs.mayBeInS3(n, m.src)
 	case direct:
 		// Uncommitted bytes are sent to the new name at once.
 		err = fs.send(context.WithoutCancel(ctx), f, m.src, m.dst, cond)
@@ -161,13 +174,12 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		}
 		return fs.fault("rename", m.src, err)
 	}
-	fs.finishMove(m, inS3)
-	return nil
+	return fs.fault("rename", m.src, fs.finishMove(m, inS3))
 }
 
 // finishMove gives the node its new name. That the old one goes is in the
 // journal when it returns.
-func (fs *FS) finishMove(m *move, inS3 bool) {
+func (fs *FS) finishMove(m *move, inS3 bool) error {
 	r, add := (*removal)(nil), []intent(nil)
 	if inS3 {
 		r = fs.newRemoval(m.src, m.src)
@@ -175,13 +187,22 @@ func (fs *FS) finishMove(m *move, inS3 bool) {
 			r.etag = m.moved
 		}
 		r.exact = true
+		fs.forgetAttempts(r, m.n)
 		add = append(add, r.toIntent(m.src))
 	}
 	done := append(fs.overWith(m), m.intent)
+	if m.parcel != nil {
+		add = append(add, m.parcel.intent)
+	}
 	ids, err := fs.ledger.record(done, add...)
+	if err != nil && m.parcel != nil {
+		return err
+	}
 	if err != nil {
 		fs.noteError(err) // both names are there after a crash now
 	}
+	_, sending := fs.spool.take(m.src)
+	fs.spool.take(m.dst)
 	if t := m.target; t != nil && t != m.n {
 		fs.replace(t)
 	}
@@ -191,6 +212,7 @@ func (fs *FS) finishMove(m *move, inS3 bool) {
 		if err == nil {
 			r.intent = ids[0]
 		}
+		r.after(sending)
 		fs.removeObject(r, m.src, nil)
 	default:
 		fs.idx.Remove(m.src)
@@ -199,20 +221,39 @@ func (fs *FS) finishMove(m *move, inS3 bool) {
 	if err := fs.ledger.sync(); err != nil {
 		fs.noteError(err)
 	}
+	if m.parcel != nil {
+		fs.accepted(m.parcel, ids[len(ids)-1])
+	}
 	fs.touchDir(m.from)
 	fs.touchDir(m.to)
+	return nil
+}
+
+// quiet returns when the spool has nothing of a path on which S3 is about to
+// do something else.
+func (fs *FS) quiet(ctx context.Context, path string) error {
+	if !fs.opts.CommitLocal {
+		return nil
+	}
+	_, err := fs.spool.wait(ctx, below(path))
+	return err
 }
 
 // overWith takes the intents that a rename ends away from the files: those of
 // what it replaces, and that of the bytes if these are in S3 now.
 func (fs *FS) overWith(m *move) []journal.ID {
-	var over []journal.ID
+	over := append(fs.spool.intents(m.src), fs.spool.intents(m.dst)...)
+	if p := m.parcel; p != nil {
+		for _, old := range fs.spool.of(m.dst) {
+			p.inherit(old)
+		}
+	}
 	if t := m.target; t != nil && t != m.n {
-		over = t.openIntents()
+		over = append(over, t.openIntents()...)
 	}
 	m.n.mu.Lock()
 	defer m.n.mu.Unlock()
-	if f := m.n.file; f != nil && !(f.staged && f.dirtyLocked()) {
+	if f := m.n.file; f != nil && (m.parcel != nil || !(f.staged && f.dirtyLocked())) {
 		over = append(over, f.intents.staged)
 		f.intents.staged = 0
 	}
@@ -339,7 +380,7 @@ func (fs *FS) copied(m *move, e index.Entry, info store.Info) {
 		n.pageETag = e.ETag
 	}
 	n.mu.Unlock()
-	fs.cache.rename(m.src, m.dst, e.ETag)
+	fs.cache.rename(m.src, m.dst, old, e.ETag)
 	fs.idx.Put(m.dst, e, fs.now())
 }
 

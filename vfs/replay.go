@@ -22,6 +22,9 @@ func (fs *FS) openLedger() error {
 		return fmt.Errorf("open the journal: %w", err)
 	}
 	fs.ledger = &ledger{j}
+	if fs.session, err = fs.state.stateID(); err != nil {
+		return errors.Join(err, j.Close())
+	}
 	if err := fs.state.bind(fs.opts.Bucket, len(left)); err != nil {
 		return errors.Join(err, j.Close())
 	}
@@ -52,6 +55,8 @@ func (fs *FS) replay(id journal.ID, it intent) error {
 		return fs.replayAttr(id, it)
 	case intentStaged:
 		return fs.replayStaged(id, it)
+	case intentPut:
+		return fs.replayPut(id, it)
 	case intentMove:
 		fs.start(func(ctx context.Context) { fs.replayMove(ctx, id, it) })
 		return nil
@@ -146,6 +151,44 @@ func (fs *FS) replayStaged(id journal.ID, it intent) error {
 	f.saved = savedState{gen: c.gen, attrGen: f.attrGen}
 	f.wholeFrom, f.staged, f.since = c.gen, true, fs.now()
 	fs.markLocal(n, true)
+	return nil
+}
+
+// replayPut shows a file again that waits to be sent, and gives it to the
+// spool.
+func (fs *FS) replayPut(id journal.ID, it intent) error {
+	n, done, err := fs.internPath(it.Path, TypeFile)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := fs.restore(it)
+	if errors.Is(err, os.ErrNotExist) {
+		fs.ledger.done(id) // it had been sent
+	}
+	if err != nil {
+		return err
+	}
+	c.gen, c.shared = 1, it.File != ""
+	e := index.Decode(store.Info{Key: it.Path, Size: it.Size, ETag: it.ETag, Modified: it.Time, Meta: it.Meta})
+	_, e.Name = splitPath(it.Path)
+	p := &parcel{intent: it, id: id, session: fs.session}
+	p.data = nil
+	n.mu.Lock()
+	f := fs.fileLocked(n, e)
+	fs.swapContentLocked(f, c)
+	p.f, p.state = f, savedState{gen: c.gen, attrGen: f.attrGen}
+	f.entry, f.intents.put, f.accepted, f.tried = e, id, p.state, true
+	if it.ETag == "" {
+		f.wholeFrom = c.gen
+	}
+	fs.markLocal(n, true)
+	n.mu.Unlock()
+	if old, _ := fs.spool.peek(it.Path); old != nil {
+		p.inherit(old)
+		fs.ledger.done(old.id)
+	}
+	fs.spool.put(p)
 	return nil
 }
 

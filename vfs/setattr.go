@@ -116,6 +116,9 @@ func (fs *FS) keepAttr(ctx context.Context, f *file) error {
 	if f.isStaged() {
 		return fs.keepStaged(ctx, f)
 	}
+	if f.isWaiting() {
+		return fs.commit(ctx, f)
+	}
 	return fs.ledger.sync()
 }
 

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -368,6 +369,18 @@ func dropStaged(dir, number string) error {
 	}
 	j.Done(journal.ID(id))
 	return j.Close()
+}
+
+// stateID is the random id of the directory, made on first use. It tells what
+// earlier runs have begun in the bucket from what others have.
+func (s *stateDir) stateID() (string, error) {
+	file := filepath.Join(s.dir, "id")
+	text, err := os.ReadFile(file)
+	if err == nil && len(text) > 0 {
+		return strings.TrimSpace(string(text)), nil
+	}
+	id := rand.Text()
+	return id, writeDurably(file, []byte(id+"\n"))
 }
 
 func (s *stateDir) countKept() int {

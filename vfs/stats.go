@@ -17,6 +17,8 @@ type Stats struct {
 	Committing    int   `json:"committing"`     // commits in flight
 	Commits       int64 `json:"commits"`        // that succeeded since the start
 	CommitErrors  int64 `json:"commit_errors"`  // that failed since the start
+	SpoolFiles    int   `json:"spool_files"`    // acknowledged with --commit local, not yet in S3
+	SpoolBytes    int64 `json:"spool_bytes"`    // of these
 	PendingUnlink int   `json:"pending_unlink"` // acknowledged removals not yet in S3
 	PendingAttr   int   `json:"pending_attr"`   // attribute changes not yet in S3
 	KeptVersions  int   `json:"kept_versions"`  // that `causeway recover` lists
@@ -26,6 +28,8 @@ type Stats struct {
 	IndexDirs     int   `json:"index_dirs"`
 	HiddenKeys    int64 `json:"hidden_keys"` // keys seen that cannot be a path
 	Gateways      int   `json:"gateways"`    // others seen on this bucket
+
+	SpoolOldest time.Time `json:"spool_oldest,omitzero"` // when the oldest of these was acknowledged
 
 	LastError     string    `json:"last_error,omitempty"`
 	LastErrorTime time.Time `json:"last_error_time,omitzero"`

@@ -30,7 +30,8 @@ type upload struct {
 	fs    *FS
 	c     *content
 	key   string
-	entry index.Entry // attributes that the object gets
+	entry index.Entry    // attributes that the object gets
+	meta  store.Metadata // if set, goes in place of them
 
 	mu      sync.Mutex
 	id      store.UploadID
@@ -54,7 +55,7 @@ func (fs *FS) sendAhead(f *file) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	size := f.content.length()
-	if size < sendAheadFrom || !f.wholeLocked() || f.staged || f.removed || f.superseded {
+	if fs.opts.CommitLocal || size < sendAheadFrom || !f.wholeLocked() || f.staged || f.removed || f.superseded {
 		return
 	}
 	up := f.upload
@@ -147,7 +148,7 @@ func (u *upload) begin(ctx context.Context) (store.UploadID, error) {
 	if u.id != "" || u.err != nil {
 		return u.id, u.err
 	}
-	meta, err := u.fs.encode(u.entry)
+	meta, err := u.metadata()
 	if err != nil {
 		return "", err
 	}
@@ -231,7 +232,7 @@ func (fs *FS) shipParts(ctx context.Context, s *shipment) error {
 	}
 	for attempt := 1; ; attempt++ {
 		if up = fs.usable(up, s); up == nil {
-			up = &upload{fs: fs, c: s.c, key: s.key, entry: s.entry, sent: map[int]sentPart{}}
+			up = &upload{fs: fs, c: s.c, key: s.key, entry: s.entry, meta: s.meta, sent: map[int]sentPart{}}
 		}
 		err := up.finish(ctx, s)
 		if err == nil {
@@ -284,7 +285,7 @@ func (u *upload) finish(ctx context.Context, s *shipment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.fs.transferTime(size))
 	defer cancel()
-	meta, err := u.fs.encode(u.entry)
+	meta, err := u.metadata()
 	if err != nil {
 		return err
 	}
@@ -295,6 +296,13 @@ func (u *upload) finish(ctx context.Context, s *shipment) error {
 	u.fs.state.forgetUpload(id)
 	s.entry.ETag, s.entry.Size, s.entry.Modified = info.ETag, size, info.Modified
 	return nil
+}
+
+func (u *upload) metadata() (store.Metadata, error) {
+	if u.meta != nil {
+		return u.meta, nil
+	}
+	return u.fs.encode(u.entry)
 }
 
 // rest sends or copies every part that is not there yet, and returns all.

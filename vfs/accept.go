@@ -1,0 +1,349 @@
+package vfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/causewayfs/causeway/index"
+	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
+)
+
+// commit makes what f holds durable where Options.CommitLocal says: in S3, or
+// in the spool.
+func (fs *FS) commit(ctx context.Context, f *file) error {
+	if !fs.opts.CommitLocal {
+		return fs.commitFile(ctx, f)
+	}
+	return fs.atName(ctx, f, fs.accept)
+}
+
+// accept takes the bytes and attributes of f, whose name is path, into the
+// spool. The lock of path is held.
+func (fs *FS) accept(ctx context.Context, f *file, path string) error {
+	p, err := fs.pack(ctx, f, path)
+	if p == nil || err != nil {
+		return err
+	}
+	old := []journal.ID{f.intentsNow().staged}
+	waiting, sending := fs.spool.peek(path)
+	for _, before := range []*parcel{sending, waiting} {
+		if before != nil {
+			p.inherit(before)
+		}
+	}
+	if waiting != nil {
+		old = append(old, waiting.id)
+	}
+	ids, err := fs.ledger.record(old, p.intent)
+	if err != nil {
+		return err
+	}
+	fs.accepted(p, ids[0])
+	return nil
+}
+
+// pack makes a parcel of f for path; nil if there is nothing to send. What a
+// full disk has spoilt, and what somebody else has superseded, is an error as
+// for any commit.
+func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
+	n := f.node
+	n.mu.Lock()
+	c, state := f.content, savedState{attrGen: f.attrGen}
+	moving := fs.pathOf(n) != path
+	stop := f.superseded || f.full
+	idle := f.removed || c == nil || !moving && (!f.dirtyLocked() || c.generation() == f.accepted.gen && f.attrGen == f.accepted.attrGen)
+	p := &parcel{f: f, session: fs.session, intent: intent{Op: intentPut, Path: path, Time: fs.now(), Whole: f.wholeLocked(), ETag: f.entry.ETag}}
+	e := f.entry
+	n.mu.Unlock()
+	switch {
+	case stop:
+		return nil, fs.send(ctx, f, path, path, store.Precondition{}) // fails
+	case idle:
+		return nil, nil
+	}
+	if moving || p.ETag == "" {
+		p.ETag, p.Whole = fs.versionAt(path), true
+	}
+	p.moved = moving
+	if err := fs.spool.room(ctx, c.length()); err != nil {
+		return nil, err
+	}
+	_, e.Name = splitPath(path)
+	var err error
+	if p.Meta, err = fs.encode(e); err != nil {
+		return nil, err
+	}
+	if state.gen, err = fs.preserveFrozen(ctx, &p.intent, c); err != nil {
+		return nil, err
+	}
+	p.state = state
+	return p, nil
+}
+
+// versionAt is the version that this gateway knows at path; empty for none.
+func (fs *FS) versionAt(path string) store.ETag {
+	e, _ := fs.idx.Peek(path)
+	return e.ETag
+}
+
+// preserveFrozen is preserve for bytes that must stay as they are: a later
+// write goes to a copy of the file.
+func (fs *FS) preserveFrozen(ctx context.Context, it *intent, c *content) (uint64, error) {
+	for {
+		gen, err := fs.preserve(ctx, it, c)
+		if err != nil || it.File == "" || c.share(gen) {
+			return gen, err
+		}
+	}
+}
+
+// accepted gives a parcel that is in the journal to the spool.
+func (fs *FS) accepted(p *parcel, id journal.ID) {
+	f := p.f
+	f.node.mu.Lock()
+	p.id = id
+	if p.moved {
+		f.entry.ETag = p.ETag
+	}
+	f.accepted = p.state
+	f.intents.put, f.intents.staged = id, 0
+	f.staged, f.tried = false, true
+	fs.ledger.done(f.intents.attr) // the attributes are in the parcel
+	f.intents.attr = 0
+	fs.markLocal(f.node, true)
+	f.node.mu.Unlock()
+	fs.spool.put(p)
+}
+
+// isWaiting reports whether the spool holds f as it is, but perhaps for its
+// attributes.
+func (f *file) isWaiting() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.dirtyLocked() && !f.superseded && f.content.generation() == f.accepted.gen
+}
+
+func (f *file) intentsNow() intentIDs {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.intents
+}
+
+// keyCommit is the metadata key that tells which parcel an object was.
+const keyCommit = "causeway-commit"
+
+// name tells a parcel from all others, of any gateway.
+func (p *parcel) name() string { return fmt.Sprintf("%s.%d", p.session, p.id) }
+
+// sendParcel makes a parcel the object of its path. It demands the version
+// that the parcel is based on, so that one which comes late overwrites nothing
+// that is newer.
+func (fs *FS) sendParcel(ctx context.Context, p *parcel) error {
+	cond := store.IfAbsent()
+	if p.ETag != "" {
+		cond = store.IfMatch(p.ETag)
+	}
+	for {
+		s, err := fs.shipParcel(ctx, p, cond)
+		if err == nil {
+			fs.parcelSent(p, s)
+			return nil
+		}
+		if !store.IsKind(err, store.PreconditionFailed) && !store.IsKind(err, store.NotExist) {
+			return err
+		}
+		info, herr := fs.store.Head(ctx, p.Path)
+		if herr != nil && !store.IsKind(herr, store.NotExist) {
+			return herr
+		}
+		switch {
+		case herr != nil && cond.Absent:
+			continue // gone since
+		case herr != nil:
+			return &Error{Op: "commit", Path: p.Path, Kind: Stale, Err: err}
+		case info.Meta[keyCommit] == p.name():
+			s.entry.ETag, s.entry.Modified = info.ETag, info.Modified
+			fs.parcelSent(p, s)
+			return nil
+		case !p.follows(info):
+			return &Error{Op: "commit", Path: p.Path, Kind: Stale, Err: err}
+		}
+		cond = store.IfMatch(info.ETag)
+	}
+}
+
+// follows reports whether p may replace a version that is not the one which it
+// is based on: an earlier parcel of the same path, or, for a file that was
+// written anew, one that was stored well before: the last close wins.
+func (p *parcel) follows(info store.Info) bool {
+	for _, name := range p.Mine {
+		if info.Meta[keyCommit] == name {
+			return true
+		}
+	}
+	return p.Whole && info.Modified.Before(p.Time.Add(-clockSlack))
+}
+
+// shipParcel sends a parcel once.
+func (fs *FS) shipParcel(ctx context.Context, p *parcel, cond store.Precondition) (*shipment, error) {
+	e := index.Decode(store.Info{Key: p.Path, Size: p.Size, Modified: p.Time, Meta: p.Meta})
+	_, e.Name = splitPath(p.Path)
+	s := &shipment{f: p.f, path: p.Path, key: p.Path, entry: e, attrGen: p.state.attrGen, cond: cond, gen: p.state.gen}
+	meta := maps.Clone(p.Meta)
+	if meta == nil {
+		meta = store.Metadata{}
+	}
+	if meta[keyCommit] = p.name(); metaSize(meta) > store.MaxMetadata {
+		delete(meta, keyCommit)
+	}
+	s.meta = meta
+	if err := fs.announce(ctx); err != nil {
+		return s, err
+	}
+	settled, err := fs.deleter.claim(ctx, p.Path, cond.Absent)
+	if err != nil {
+		return s, err
+	}
+	if p.File == "" {
+		err = fs.shipInline(ctx, p, s)
+	} else {
+		err = fs.shipFile(ctx, p, s)
+	}
+	settled(err == nil)
+	s.gen = p.state.gen
+	return s, err
+}
+
+func metaSize(m store.Metadata) int {
+	sum := 0
+	for k, v := range m {
+		sum += len(k) + len(v)
+	}
+	return sum
+}
+
+// shipInline sends bytes from the journal.
+func (fs *FS) shipInline(ctx context.Context, p *parcel, s *shipment) error {
+	body, err := fs.ledger.j.Read(p.id)
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	it, err := decodeIntent(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(p.Size))
+	defer cancel()
+	info, err := fs.store.Put(ctx, s.key, store.Body{Reader: bytes.NewReader(it.data), Size: p.Size},
+		store.PutOptions{Meta: s.meta, ContentType: contentType(s.entry), If: s.cond})
+	if err == nil {
+		s.entry.ETag, s.entry.Modified = info.ETag, info.Modified
+	}
+	return err
+}
+
+// shipFile sends bytes from a local file, which nobody changes.
+func (fs *FS) shipFile(ctx context.Context, p *parcel, s *shipment) error {
+	c, err := openContent(fs, filepath.Join(fs.opts.StateDir, "staged", p.File), origin{size: p.Size})
+	if err != nil {
+		return err
+	}
+	defer c.done()
+	s.c = c
+	if p.Size > singleCommit {
+		return fs.shipParts(ctx, s)
+	}
+	return fs.shipWhole(ctx, s)
+}
+
+// parcelSent notes that a parcel is in S3, unless it was dropped meanwhile.
+func (fs *FS) parcelSent(p *parcel, s *shipment) {
+	s.c, s.gen = p.f.contentNow(), p.state.gen
+	p.result = s.entry.ETag
+	fs.spool.unlessDropped(p, func() { fs.committed(p.f, s) })
+	fs.settle(p.f.node)
+}
+
+func (f *file) contentNow() *content {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.content
+}
+
+// refusedForGood reports whether sending a parcel again will not help.
+func refusedForGood(err error) bool {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind == Stale || e.Kind == AttrTooLarge
+	}
+	switch store.KindOf(err) {
+	case store.Invalid, store.TooLarge, store.Unsupported:
+		return true
+	}
+	return errors.Is(err, os.ErrNotExist) // its local file is gone
+}
+
+// parcelRefused keeps a version that S3 did not take: because somebody else
+// stored another one, which stands, or because it never will.
+func (fs *FS) parcelRefused(p *parcel) {
+	fs.commitErrors.Add(1)
+	fs.noteError(p.err)
+	if err := fs.keepParcel(p); err != nil {
+		fs.noteError(fs.fault("keep", p.Path, err))
+		return
+	}
+	fs.kept.Add(1)
+	f, n := p.f, p.f.node
+	n.mu.Lock()
+	newer := f.content.generation() > p.state.gen // somebody is writing: told at close
+	if !newer {
+		f.committed = p.state.gen
+		f.attrSaved = f.attrGen
+		f.superseded = true
+	}
+	n.mu.Unlock()
+	fs.idx.Forget(p.Path)
+	fs.supersede(n)
+	fs.settle(n)
+}
+
+// keepParcel stores the bytes of a parcel where recover finds them.
+func (fs *FS) keepParcel(p *parcel) error {
+	k := KeptVersion{ID: fs.newKeptID(), Path: p.Path, Size: p.Size, Time: fs.now(), Reason: p.err.Error(), Base: string(p.ETag)}
+	if p.File != "" {
+		return fs.state.keep(k, filepath.Join(fs.opts.StateDir, "staged", p.File))
+	}
+	body, err := fs.ledger.j.Read(p.id)
+	if err != nil {
+		return err
+	}
+	it, err := decodeIntent(body)
+	if err != nil {
+		return err
+	}
+	file := fs.state.newStaged()
+	defer fs.state.discard(file)
+	if err := os.WriteFile(file, it.data, 0o600); err != nil {
+		return err
+	}
+	return fs.state.keep(k, file)
+}
+
+// releaseFile gives a local file that the spool no longer needs back to the
+// file that it is of, or away.
+func (fs *FS) releaseFile(p *parcel) {
+	path := filepath.Join(fs.opts.StateDir, "staged", p.File)
+	p.f.node.mu.Lock()
+	c := p.f.content
+	used := c != nil && p.f.node.file == p.f && c.unshare(path)
+	p.f.node.mu.Unlock()
+	if !used {
+		fs.state.discard(path)
+	}
+}

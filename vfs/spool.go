@@ -1,0 +1,386 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
+)
+
+// With Options.CommitLocal a close is a commit to the journal: the file
+// becomes a parcel in the spool, which sends it soon after. Parcels of one path
+// are sent one after the other; one that nobody has begun to send is replaced
+// by the next. Nothing that a caller waits for waits for a parcel, except where
+// it has to change the same object in S3 itself.
+const (
+	spoolParallel = 32
+	spoolPauseMin = 50 * time.Millisecond // after a failure
+	spoolPauseMax = 5 * time.Second
+)
+
+// parcel is a version of a file that is durable here and on its way to S3.
+// Fields are set before it enters the spool, or guarded by spool.mu.
+type parcel struct {
+	intent
+	id      journal.ID
+	session string
+	f       *file
+	state   savedState // what it holds of f
+
+	moved   bool          // it gets another name with this
+	dropped bool          // somebody removed, renamed or replaced what it is about
+	next    *parcel       // the one that stands for it
+	result  store.ETag    // the version that it became
+	err     error         // why S3 did not take it
+	over    chan struct{} // closed when it is in S3, refused or dropped
+}
+
+// slot is what the spool has of one path.
+type slot struct{ waiting, sending *parcel }
+
+// spool holds the parcels of a filesystem.
+//
+// INVARIANT: a path in queue has a waiting parcel and none that is being sent.
+type spool struct {
+	fs *FS
+
+	mu      sync.Mutex
+	slots   map[string]*slot
+	queue   []string       // paths that may be sent
+	files   map[string]int // local files that parcels need, by base name
+	count   int
+	bytes   int64
+	running int
+	pause   time.Duration // after failures in a row
+	until   time.Time     // nothing is begun before
+	changed chan struct{} // closed and replaced when a parcel is over
+	stopped bool
+}
+
+func newSpool(fs *FS) *spool {
+	return &spool{fs: fs, slots: map[string]*slot{}, files: map[string]int{}, changed: make(chan struct{})}
+}
+
+// put takes a parcel. One of the same path that waits is over.
+func (s *spool) put(p *parcel) {
+	p.over = make(chan struct{})
+	s.mu.Lock()
+	sl := s.slots[p.Path]
+	if sl == nil {
+		sl = &slot{}
+		s.slots[p.Path] = sl
+	}
+	old := sl.waiting
+	if old != nil {
+		old.next = p
+		s.leaveLocked(old)
+	}
+	sl.waiting = p
+	s.count++
+	s.bytes += p.Size
+	if p.File != "" {
+		s.files[p.File]++
+	}
+	if old == nil && sl.sending == nil {
+		s.queue = append(s.queue, p.Path)
+	}
+	s.mu.Unlock()
+	if old != nil {
+		s.end(old)
+	}
+	s.pump()
+}
+
+// leaveLocked takes p off the books.
+func (s *spool) leaveLocked(p *parcel) {
+	s.count--
+	s.bytes -= p.Size
+}
+
+// end gives up the local file of a parcel and wakes who waits for it.
+func (s *spool) end(p *parcel) {
+	if p.File != "" {
+		s.mu.Lock()
+		s.files[p.File]--
+		last := s.files[p.File] == 0
+		if last {
+			delete(s.files, p.File)
+		}
+		s.mu.Unlock()
+		if last {
+			s.fs.releaseFile(p)
+		}
+	}
+	s.mu.Lock()
+	close(p.over)
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+}
+
+// take drops what the spool has of a path, for somebody who removes or replaces
+// it: the parcel that waits, and the one that is being sent, which is still on
+// its way until over is closed. Either may be nil. The caller ends the intents.
+func (s *spool) take(path string) (waiting, sending *parcel) {
+	s.mu.Lock()
+	sl := s.slots[path]
+	if sl == nil {
+		s.mu.Unlock()
+		return nil, nil
+	}
+	waiting, sending = sl.waiting, sl.sending
+	sl.waiting = nil
+	if waiting != nil {
+		waiting.dropped = true
+		s.leaveLocked(waiting)
+		s.unqueueLocked(path)
+	}
+	if sending != nil {
+		sending.dropped = true
+	} else {
+		delete(s.slots, path)
+	}
+	s.mu.Unlock()
+	if waiting != nil {
+		s.end(waiting)
+	}
+	return waiting, sending
+}
+
+// peek returns what the spool has of a path.
+func (s *spool) peek(path string) (waiting, sending *parcel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[path]; sl != nil {
+		return sl.waiting, sl.sending
+	}
+	return nil, nil
+}
+
+// intents returns the intents of what the spool has of a path.
+func (s *spool) intents(path string) []journal.ID {
+	var ids []journal.ID
+	for _, p := range s.of(path) {
+		ids = append(ids, p.id)
+	}
+	return ids
+}
+
+// of returns what the spool has of a path, the newest first.
+func (s *spool) of(path string) []*parcel {
+	var all []*parcel
+	waiting, sending := s.peek(path)
+	for _, p := range []*parcel{waiting, sending} {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// unlessDropped runs fn, during which p cannot be dropped.
+func (s *spool) unlessDropped(p *parcel, fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !p.dropped {
+		fn()
+	}
+}
+
+func (s *spool) unqueueLocked(path string) {
+	if i := slices.Index(s.queue, path); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
+	}
+}
+
+// pump begins to send as much as may be sent now.
+func (s *spool) pump() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return
+	}
+	if wait := s.until.Sub(s.fs.now()); wait > 0 {
+		return // a timer is set
+	}
+	for s.running < spoolParallel && len(s.queue) > 0 {
+		path := s.queue[0]
+		s.queue = s.queue[1:]
+		sl := s.slots[path]
+		p := sl.waiting
+		sl.waiting, sl.sending = nil, p
+		s.running++
+		s.fs.start(func(ctx context.Context) {
+			s.sent(p, s.fs.sendParcel(ctx, p))
+		})
+	}
+}
+
+// sent notes how the sending of p went.
+func (s *spool) sent(p *parcel, err error) {
+	s.mu.Lock()
+	s.running--
+	sl := s.slots[p.Path]
+	sl.sending = nil
+	again := err != nil && !refusedForGood(err) && !p.dropped
+	switch next := sl.waiting; {
+	case again && next == nil:
+		sl.waiting = p
+	case again:
+		next.inherit(p)
+		p.next = next
+		s.leaveLocked(p)
+	default:
+		s.leaveLocked(p)
+		if !p.dropped {
+			p.err = err
+		}
+		if err == nil && sl.waiting != nil {
+			sl.waiting.ETag = p.result
+		}
+	}
+	if sl.waiting != nil {
+		s.queue = append(s.queue, p.Path)
+	} else {
+		delete(s.slots, p.Path)
+	}
+	over := sl.waiting != p
+	s.backOffLocked(again)
+	s.mu.Unlock()
+	if p.err != nil {
+		s.fs.parcelRefused(p)
+	}
+	if over {
+		if _, err := s.fs.ledger.record([]journal.ID{p.id}); err != nil {
+			s.fs.noteError(err)
+		}
+		s.end(p)
+	}
+	s.pump()
+}
+
+// inherit makes p the successor of one that may have been carried out.
+func (p *parcel) inherit(old *parcel) {
+	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
+	p.ETag, p.Whole = old.ETag, p.Whole || old.Whole
+}
+
+// backOffLocked pauses after failures, longer each time.
+func (s *spool) backOffLocked(failed bool) {
+	if !failed {
+		s.pause, s.until = 0, time.Time{}
+		return
+	}
+	if s.until.After(s.fs.now()) {
+		return // another one has just failed
+	}
+	s.pause = min(max(2*s.pause, spoolPauseMin), spoolPauseMax)
+	s.until = s.fs.now().Add(s.pause)
+	time.AfterFunc(s.pause, s.pump)
+}
+
+// stop lets nothing more begin.
+func (s *spool) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+}
+
+// wait returns when all that the spool held at the call of the paths that match
+// is over, and how many of that S3 did not take.
+func (s *spool) wait(ctx context.Context, match func(path string) bool) (refused int, err error) {
+	s.mu.Lock()
+	var all []*parcel
+	for path, sl := range s.slots {
+		if !match(path) {
+			continue
+		}
+		for _, p := range []*parcel{sl.sending, sl.waiting} {
+			if p != nil {
+				all = append(all, p)
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range all {
+		for p != nil {
+			if err := await(ctx, p.over); err != nil {
+				return refused, err
+			}
+			s.mu.Lock()
+			if p.err != nil {
+				refused++
+			}
+			p = p.next
+			s.mu.Unlock()
+		}
+	}
+	return refused, nil
+}
+
+// below matches a path and all paths below it.
+func below(dir string) func(string) bool {
+	return func(path string) bool {
+		return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
+	}
+}
+
+// room returns when size more bytes fit. Kind NoSpace if they do not, and S3
+// takes none of what is there.
+func (s *spool) room(ctx context.Context, size int64) error {
+	ctx, cancel := s.fs.withTimeout(ctx)
+	defer cancel()
+	for {
+		s.mu.Lock()
+		full, changed := s.fullLocked(size), s.changed
+		stuck := s.pause >= time.Second
+		s.mu.Unlock()
+		if full == nil {
+			return nil
+		}
+		if stuck || await(ctx, changed) != nil {
+			return &Error{Op: "write", Kind: NoSpace, Err: full}
+		}
+	}
+}
+
+// fullLocked says why size more bytes do not fit; nil if they do.
+func (s *spool) fullLocked(size int64) error {
+	switch o := s.fs.opts; {
+	case s.count == 0:
+		return nil
+	case s.count >= o.SpoolFiles:
+		return errors.New("too many files wait to be sent to S3 (--spool-files)")
+	case s.bytes+size > o.SpoolBytes:
+		return errors.New("too many bytes wait to be sent to S3 (--spool-size)")
+	case o.SpoolAge > 0 && s.fs.now().Sub(s.oldestLocked()) > o.SpoolAge:
+		return errors.New("files have waited too long to be sent to S3 (--spool-age)")
+	}
+	return nil
+}
+
+// oldestLocked returns when the oldest parcel was accepted.
+func (s *spool) oldestLocked() time.Time {
+	var oldest time.Time
+	for _, sl := range s.slots {
+		for _, p := range []*parcel{sl.waiting, sl.sending} {
+			if p != nil && (oldest.IsZero() || p.Time.Before(oldest)) {
+				oldest = p.Time
+			}
+		}
+	}
+	return oldest
+}
+
+// usage returns the number of parcels, their bytes, and when the oldest was
+// accepted.
+func (s *spool) usage() (count int, bytes int64, oldest time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count, s.bytes, s.oldestLocked()
+}
