@@ -106,8 +106,7 @@ func (w *linWorld) log() {
 	for _, what := range slices.Sorted(maps.Keys(w.counts)) {
 		fmt.Fprintf(&text, "  %6d %s\n", w.counts[what], what)
 	}
-	w.t.Logf("%d operations in %v, the longest call %v:\n%s", w.total, w.now().Round(time.Second),
-		time.Duration(w.dog.longest.Load()).Round(time.Millisecond), &text)
+	w.t.Logf("%d operations in %v, the longest call: %s\n%s", w.total, w.now().Round(time.Second), w.dog.longestCall(), &text)
 }
 
 // history returns the steps by pair, in the order of their calls.

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,9 +29,10 @@ type watchdog struct {
 	stop   chan struct{}
 	done   sync.WaitGroup
 
-	longest atomic.Int64 // time.Duration
 	next    atomic.Int64
 	mu      sync.Mutex
+	longest time.Duration     // guarded by mu: of the calls that ended
+	slowest string            // guarded by mu: that call
 	calls   map[int64]watched // guarded by mu
 	hung    bool              // guarded by mu
 }
@@ -89,9 +91,18 @@ func (w *watchdog) call(name string, do func() error) error {
 	took := time.Since(begun)
 	w.mu.Lock()
 	delete(w.calls, id)
-	w.longest.Store(max(w.longest.Load(), int64(took)))
+	if took > w.longest {
+		w.longest, w.slowest = took, name
+	}
 	w.mu.Unlock()
 	return err
+}
+
+// longestCall tells of the system call that took longest.
+func (w *watchdog) longestCall() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fmt.Sprintf("%s, %v", w.slowest, w.longest.Round(time.Millisecond))
 }
 
 // failed says whether an error is one that S3's failures cause.
