@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	"github.com/causewayfs/causeway/gateway/fuse"
 	"github.com/causewayfs/causeway/gateway/status"
 	"github.com/causewayfs/causeway/store/s3"
@@ -215,7 +217,7 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 	if err := os.MkdirAll(run, 0o700); err != nil {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
-	s := &statusServer{Server: status.NewServer(g.snapshot, g.stack.counted)}
+	s := &statusServer{Server: status.NewServer(g.snapshot, g.stack.counted, collectors.NewGoCollector())}
 	socket := status.SocketPath(g.stateDir, run)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err
