@@ -18,12 +18,13 @@ const (
 
 var (
 	// soakIdle is the most that may be in use when nothing is under way.
-	soakIdle = usage{rss: soakMemory * 3 / 2, goroutines: 150, threads: 64, fds: 200, stateBytes: soakCache + 24<<20, stateFiles: 4000}
+	soakIdle = usage{rss: soakMemory * 5 / 4, goroutines: 150, threads: 64, fds: 200, stateBytes: soakCache + 24<<20, stateFiles: 4000}
 	// soakBusy is the most that may be in use at any time.
-	soakBusy = usage{rss: soakMemory * 2, goroutines: 2000, threads: 200, fds: 800, stateBytes: 300 << 20, stateFiles: 5000}
+	soakBusy = usage{rss: soakMemory * 3 / 2, goroutines: 2000, threads: 200, fds: 800, stateBytes: 300 << 20, stateFiles: 5000}
 	// soakGrowth is how much more may be in use when idle at the end than
-	// after the first part; connections to S3 come and go.
-	soakGrowth = usage{rss: 24 << 20, goroutines: 60, threads: 16, fds: 40, stateBytes: soakCache, stateFiles: 1000}
+	// after the first part; connections to S3
+	// come and go, and memory up to the limit is not given back.
+	soakGrowth = usage{rss: soakMemory, goroutines: 60, threads: 16, fds: 40, stateBytes: soakCache, stateFiles: 1000}
 )
 
 // soakLoads put load on a gateway: one for each front end that it has.
