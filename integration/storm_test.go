@@ -30,7 +30,8 @@ type storm struct {
 
 	dir        string // below the mount points
 	scratch    string
-	largeOneIn int // every so manieth file is large
+	largeOneIn int      // every so manieth file is large
+	without    []string // kinds that are left out
 	all        []*stormFile
 	workers    []*stormWorker
 
@@ -105,7 +106,7 @@ func (s *storm) log() {
 	s.t.Logf("done: %s\nfailed: %s\nkept after a failure: %d; the longest call: %s", counts(s.done), counts(s.errors), s.foundKept.Load(),
 		s.dog.longestCall())
 	for _, k := range stormKinds {
-		if s.done[k.name] == 0 {
+		if s.done[k.name] == 0 && !slices.Contains(s.without, k.name) {
 			s.t.Errorf("%s: never succeeded, so this tells nothing about it", k.name)
 		}
 	}

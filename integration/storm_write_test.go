@@ -57,6 +57,9 @@ func (w *stormWorker) step() {
 		if dice -= k.share; dice >= 0 {
 			continue
 		}
+		if slices.Contains(w.without, k.name) {
+			return
+		}
 		if k.name == "read" {
 			w.did(k.name, w.read())
 			return
