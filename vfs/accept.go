@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -79,7 +78,7 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 	if p.Meta, err = fs.encode(e); err != nil {
 		return nil, err
 	}
-	if state.gen, err = fs.preserveFrozen(ctx, &p.intent, c); err != nil {
+	if state.gen, err = fs.preserve(ctx, &p.intent, c); err != nil {
 		return nil, err
 	}
 	p.state = state
@@ -90,17 +89,6 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 func (fs *FS) versionAt(path string) store.ETag {
 	e, _ := fs.idx.Peek(path)
 	return e.ETag
-}
-
-// preserveFrozen is preserve for bytes that must stay as they are: a later
-// write goes to a copy of the file.
-func (fs *FS) preserveFrozen(ctx context.Context, it *intent, c *content) (uint64, error) {
-	for {
-		gen, err := fs.preserve(ctx, it, c)
-		if err != nil || it.File == "" || c.share(gen) {
-			return gen, err
-		}
-	}
 }
 
 // accepted gives a parcel that is in the journal to the spool.
@@ -206,7 +194,7 @@ func (fs *FS) shipParcel(ctx context.Context, p *parcel, cond store.Precondition
 	if err := fs.announce(ctx); err != nil {
 		return s, err
 	}
-	settled, err := fs.deleter.claim(ctx, p.Path, cond.Absent)
+	settled, err := fs.claimFor(ctx, p, cond.Absent)
 	if err != nil {
 		return s, err
 	}
@@ -220,6 +208,15 @@ func (fs *FS) shipParcel(ctx context.Context, p *parcel, cond store.Precondition
 	return s, err
 }
 
+// claimFor is deleter.claim, but gives up when the parcel is dropped: who
+// dropped it may be the removal that a claim would wait for.
+func (fs *FS) claimFor(ctx context.Context, p *parcel, absent bool) (func(bool), error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.live, cancel)()
+	return fs.deleter.claim(ctx, p.Path, absent)
+}
+
 func metaSize(m store.Metadata) int {
 	sum := 0
 	for k, v := range m {
@@ -230,11 +227,7 @@ func metaSize(m store.Metadata) int {
 
 // shipInline sends bytes from the journal.
 func (fs *FS) shipInline(ctx context.Context, p *parcel, s *shipment) error {
-	body, err := fs.ledger.j.Read(p.id)
-	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
-	}
-	it, err := decodeIntent(body)
+	it, err := fs.ledger.read(p.id)
 	if err != nil {
 		return err
 	}
@@ -250,7 +243,7 @@ func (fs *FS) shipInline(ctx context.Context, p *parcel, s *shipment) error {
 
 // shipFile sends bytes from a local file, which nobody changes.
 func (fs *FS) shipFile(ctx context.Context, p *parcel, s *shipment) error {
-	c, err := openContent(fs, filepath.Join(fs.opts.StateDir, "staged", p.File), origin{size: p.Size})
+	c, err := openContent(fs, fs.state.stagedFile(p.File), origin{size: p.Size})
 	if err != nil {
 		return err
 	}
@@ -267,7 +260,6 @@ func (fs *FS) parcelSent(p *parcel, s *shipment) {
 	s.c, s.gen = p.f.contentNow(), p.state.gen
 	p.result = s.entry.ETag
 	fs.spool.unlessDropped(p, func() { fs.committed(p.f, s) })
-	fs.settle(p.f.node)
 }
 
 func (f *file) contentNow() *content {
@@ -317,13 +309,9 @@ func (fs *FS) parcelRefused(p *parcel) {
 func (fs *FS) keepParcel(p *parcel) error {
 	k := KeptVersion{ID: fs.newKeptID(), Path: p.Path, Size: p.Size, Time: fs.now(), Reason: p.err.Error(), Base: string(p.ETag)}
 	if p.File != "" {
-		return fs.state.keep(k, filepath.Join(fs.opts.StateDir, "staged", p.File))
+		return fs.state.keep(k, fs.state.stagedFile(p.File))
 	}
-	body, err := fs.ledger.j.Read(p.id)
-	if err != nil {
-		return err
-	}
-	it, err := decodeIntent(body)
+	it, err := fs.ledger.read(p.id)
 	if err != nil {
 		return err
 	}
@@ -333,17 +321,4 @@ func (fs *FS) keepParcel(p *parcel) error {
 		return err
 	}
 	return fs.state.keep(k, file)
-}
-
-// releaseFile gives a local file that the spool no longer needs back to the
-// file that it is of, or away.
-func (fs *FS) releaseFile(p *parcel) {
-	path := filepath.Join(fs.opts.StateDir, "staged", p.File)
-	p.f.node.mu.Lock()
-	c := p.f.content
-	used := c != nil && p.f.node.file == p.f && c.unshare(path)
-	p.f.node.mu.Unlock()
-	if !used {
-		fs.state.discard(path)
-	}
 }

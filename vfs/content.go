@@ -50,7 +50,7 @@ type content struct {
 	direct   *os.File      // the local file past the page cache, opened when first needed
 	noDirect bool          // there is no such way
 	cached   bool          // the local file belongs to the cache and must not be changed
-	shared   bool          // the spool needs the local file as it is
+	shared   int64         // so many bytes of the local file must not be changed
 }
 
 // newContent makes an empty content on a new local file.
@@ -107,22 +107,20 @@ func (c *content) done() {
 	}
 }
 
-// share keeps the local file as it is at gen: a change copies it first. It
-// reports false if the content is another one by now.
-func (c *content) share(gen uint64) bool {
+// share keeps the first size bytes of the local file as they are, because an
+// intent names it: a change of them copies the file first. It reports false if
+// the content has been changed since gen.
+func (c *content) share(path string, gen uint64, size int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.shared = c.shared || c.gen == gen
-	return c.gen == gen
+	if c.gen != gen || c.path != path {
+		return false
+	}
+	c.shared = max(c.shared, size)
+	return true
 }
 
-func (c *content) isShared() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.shared
-}
-
-// unshare tells that the spool no longer needs the file path. It reports
+// unshare tells that no intent names the local file path any more. It reports
 // whether c still uses it.
 func (c *content) unshare(path string) bool {
 	c.mu.Lock()
@@ -130,22 +128,29 @@ func (c *content) unshare(path string) bool {
 	if c.path != path {
 		return false
 	}
-	c.shared = false
+	c.shared = 0
 	return true
 }
 
-// partLocked leaves the local file to the spool and goes on with a copy at path.
-func (c *content) partLocked(path string) error {
+// ownLocked makes sure that bytes from off on may be changed: if an intent
+// needs them, c leaves the local file to that and goes on with a copy. Only the
+// first keep bytes are needed.
+func (c *content) ownLocked(off, keep int64) error {
+	if off >= c.shared {
+		return nil
+	}
+	path := c.fetcher.newFile()
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(file, io.NewSectionReader(c.file, 0, c.size)); err != nil {
+	if _, err := io.Copy(file, io.NewSectionReader(c.file, 0, min(keep, c.size))); err != nil {
 		file.Close()
 		os.Remove(path)
 		return err
 	}
-	c.shared = false
+	c.shared = 0
+	c.fetcher.left(c.path)
 	c.replaceLocked(file, path)
 	return nil
 }
@@ -298,6 +303,9 @@ func (c *content) writeAt(ctx context.Context, p []byte, off int64, grow bool) (
 		off = c.size
 	}
 	end := off + int64(len(p))
+	if err := c.ownLocked(off, c.size); err != nil {
+		return 0, 0, err
+	}
 	if _, err := c.file.WriteAt(p, off); err != nil {
 		if in := min(end, c.size); in > off { // os does not say how much of it was written
 			c.touchLocked(off, in)
@@ -321,6 +329,9 @@ func (c *content) truncate(ctx context.Context, size int64) (gen uint64, err err
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.thawedLocked(ctx); err != nil {
+		return 0, err
+	}
+	if err := c.ownLocked(min(size, c.size), size); err != nil {
 		return 0, err
 	}
 	if err := c.file.Truncate(size); err != nil {
@@ -348,6 +359,9 @@ func (c *content) zero(ctx context.Context, off, end int64) (gen uint64, err err
 	end = min(end, c.size)
 	if off >= end {
 		return c.gen, nil
+	}
+	if err := c.ownLocked(off, c.size); err != nil {
+		return 0, err
 	}
 	if err := punch(c.file, off, end-off); err != nil {
 		return 0, err

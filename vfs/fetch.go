@@ -13,6 +13,10 @@ type fetcher interface {
 	// fetchRange puts the bytes [lo, hi) of the version o into to, in order.
 	// Kind Stale: that version is gone.
 	fetchRange(ctx context.Context, o origin, lo, hi int64, to sink) error
+	// newFile returns a name for a local file.
+	newFile() string
+	// left tells that a content no longer uses a local file that it shared.
+	left(path string)
 	// memory returns the window that readers in sequence are answered from.
 	memory() *window
 	// start runs fn on its own goroutine, with a context that ends with the
@@ -180,6 +184,12 @@ func (fs *FS) fetchRange(ctx context.Context, o origin, lo, hi int64, to sink) e
 	defer obj.Body.Close()
 	return fs.fault("read", o.key, fs.pour(obj.Body, lo, to))
 }
+
+// newFile implements fetcher.
+func (fs *FS) newFile() string { return fs.state.newStaged() }
+
+// left implements fetcher.
+func (fs *FS) left(path string) { fs.ledger.leave(path) }
 
 // memory implements fetcher.
 func (fs *FS) memory() *window { return fs.window }

@@ -224,10 +224,12 @@ func (fs *FS) settle(n *node) {
 // is whole and is the version etag of path.
 func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, checked time.Time) {
 	keep := clean && etag != "" && c.settled()
-	if !c.cached {
+	if !c.cached && fs.ledger.leave(c.path) {
+		// The local file goes with the intent that names it.
+	} else if !c.cached {
 		if keep {
 			fs.cache.put(path, etag, c.length(), c.path, checked)
-		} else if !c.isShared() {
+		} else {
 			fs.state.discard(c.path)
 		}
 	} else if keep {
@@ -360,9 +362,6 @@ func (fs *FS) writableLocked(f *file) error {
 	c := f.content
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shared {
-		return c.partLocked(fs.state.newStaged())
-	}
 	if !c.cached {
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/causewayfs/causeway/store"
@@ -51,7 +53,8 @@ type intent struct {
 	Whole    bool           `json:"whole,omitempty"` // put: written anew, not edited
 	Mine     []string       `json:"mine,omitempty"`  // put: earlier ones of this path that may have been carried out
 
-	data []byte
+	data    []byte
+	content *content // that has File
 }
 
 // inlineLimit is the size in bytes up to which the bytes of a file go into the
@@ -81,11 +84,29 @@ func decodeIntent(body []byte) (intent, error) {
 }
 
 // ledger is the journal of a filesystem. Without one, on a read-only mount,
-// nothing is recorded.
-type ledger struct{ j *journal.Journal }
+// nothing is recorded. It also keeps the local files that intents name as they
+// are: a content which uses one goes on with a copy before it changes it.
+type ledger struct {
+	j     *journal.Journal
+	state *stateDir
+
+	mu    sync.Mutex
+	names map[journal.ID]string  // local files of intents, by base name; guarded by mu
+	files map[string]*ledgerFile // guarded by mu
+}
+
+// ledgerFile is a local file that intents name.
+type ledgerFile struct {
+	intents int
+	content *content // that goes on with the file; nil if it ended
+}
+
+func newLedger(j *journal.Journal, state *stateDir) *ledger {
+	return &ledger{j: j, state: state, names: map[journal.ID]string{}, files: map[string]*ledgerFile{}}
+}
 
 // add ends some intents and adds others, all or none. They are durable after
-// the next sync.
+// the next sync. Local files of those that ended are given back by then.
 func (l *ledger) add(done []journal.ID, its ...intent) ([]journal.ID, error) {
 	bodies := make([][]byte, len(its))
 	for i, it := range its {
@@ -98,11 +119,17 @@ func (l *ledger) add(done []journal.ID, its ...intent) ([]journal.ID, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the journal: %w", err)
 	}
+	for i, it := range its {
+		l.hold(ids[i], it.File, it.content)
+	}
 	return ids, nil
 }
 
 // sync returns when all that was added and ended before the call is durable.
 func (l *ledger) sync() error {
+	if l == nil {
+		return nil
+	}
 	if err := l.j.Sync(); err != nil {
 		return fmt.Errorf("sync the journal: %w", err)
 	}
@@ -118,7 +145,11 @@ func (l *ledger) record(done []journal.ID, its ...intent) ([]journal.ID, error) 
 	if err != nil {
 		return nil, err
 	}
-	return ids, l.sync()
+	if err := l.sync(); err != nil {
+		return nil, err
+	}
+	l.giveBack(done)
+	return ids, nil
 }
 
 // done ends intents some time soon: that they are carried out once more after
@@ -126,7 +157,73 @@ func (l *ledger) record(done []journal.ID, its ...intent) ([]journal.ID, error) 
 func (l *ledger) done(ids ...journal.ID) {
 	if ids = realIDs(ids); len(ids) > 0 {
 		l.j.Done(ids...)
+		l.giveBack(ids)
 	}
+}
+
+// read returns a live intent with its bytes.
+func (l *ledger) read(id journal.ID) (intent, error) {
+	body, err := l.j.Read(id)
+	if err != nil {
+		return intent{}, fmt.Errorf("read the journal: %w", err)
+	}
+	return decodeIntent(body)
+}
+
+// hold notes that an intent names a local file, which c uses.
+func (l *ledger) hold(id journal.ID, file string, c *content) {
+	if file == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.names[id] = file
+	if l.files[file] == nil {
+		l.files[file] = &ledgerFile{}
+	}
+	l.files[file].intents++
+	l.files[file].content = c
+}
+
+// giveBack lets the local files of intents go that have ended: to the contents
+// that use them, or away.
+func (l *ledger) giveBack(ids []journal.ID) {
+	free := map[string]*content{}
+	l.mu.Lock()
+	for _, id := range ids {
+		name, ok := l.names[id]
+		if !ok {
+			continue
+		}
+		delete(l.names, id)
+		f := l.files[name]
+		if f.intents--; f.intents == 0 {
+			delete(l.files, name)
+			free[name] = f.content
+		}
+	}
+	l.mu.Unlock()
+	for name, c := range free {
+		if path := l.state.stagedFile(name); c == nil || !c.unshare(path) {
+			l.state.discard(path)
+		}
+	}
+}
+
+// leave tells that a content has ended which used the local file path. It
+// reports whether an intent still names that.
+func (l *ledger) leave(path string) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.files[filepath.Base(path)]
+	if f == nil || l.state.stagedFile(filepath.Base(path)) != path {
+		return false
+	}
+	f.content = nil
+	return true
 }
 
 // realIDs leaves the zero IDs out.

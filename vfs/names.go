@@ -250,7 +250,11 @@ func (fs *FS) abandon(n *node) {
 func (fs *FS) newRemoval(path, key string) *removal {
 	known, _ := fs.idx.Peek(path)
 	dir, _ := splitPath(path)
-	return &removal{key: key, etag: known.ETag, known: known.Modified, dir: dir, at: fs.now()}
+	r := &removal{key: key, etag: known.ETag, dir: dir, at: fs.now()}
+	if r.etag != "" {
+		r.known = known.Modified
+	}
+	return r
 }
 
 // learnVersion makes sure that the index knows the version that a removal is

@@ -104,7 +104,7 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 		return fs.overwrite(ctx, h, path)
 	}
 	n.mu.Lock()
-	local := f.content != nil && !f.superseded && (f.removed || f.dirtyLocked())
+	local := f.content != nil && !f.superseded && (f.removed && f.newerLocked() || f.dirtyLocked())
 	if local || fs.freshLocked(f, path, began) {
 		h.keep = local || f.entry.ETag == n.pageETag
 		n.mu.Unlock()
@@ -135,6 +135,9 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
 	return nil
 }
+
+// newerLocked reports whether what is here was shown, or written here.
+func (f *file) newerLocked() bool { return f.shownLocked() || f.content.generation() > f.committed }
 
 // freshLocked reports whether the version at hand is new enough for an open
 // that began at the moment began: it was checked less than OpenTTL before, or

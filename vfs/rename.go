@@ -253,9 +253,17 @@ func (fs *FS) overWith(m *move) []journal.ID {
 	}
 	m.n.mu.Lock()
 	defer m.n.mu.Unlock()
-	if f := m.n.file; f != nil && (m.parcel != nil || !(f.staged && f.dirtyLocked())) {
+	f := m.n.file
+	if f == nil {
+		return over
+	}
+	if m.parcel != nil || !(f.staged && f.dirtyLocked()) {
 		over = append(over, f.intents.staged)
 		f.intents.staged = 0
+	}
+	if !f.attrDirtyLocked() {
+		over = append(over, f.intents.attr)
+		f.intents.attr = 0
 	}
 	return over
 }

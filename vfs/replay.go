@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/causewayfs/causeway/index"
@@ -21,7 +20,7 @@ func (fs *FS) openLedger() error {
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
-	fs.ledger = &ledger{j}
+	fs.ledger = newLedger(j, fs.state)
 	if fs.session, err = fs.state.stateID(); err != nil {
 		return errors.Join(err, j.Close())
 	}
@@ -69,6 +68,12 @@ func (fs *FS) replay(id journal.ID, it intent) error {
 func (fs *FS) replayRemove(id journal.ID, it intent) {
 	r := &removal{key: it.Key, etag: it.ETag, known: it.Modified, at: it.Time, intent: id, late: true, replay: true}
 	r.dir, _ = splitPath(it.Path)
+	if n := fs.nodes.find(it.Path); n != nil { // of an intent that ended unnoticed
+		fs.ledger.done(n.openIntents()...)
+		fs.abandon(n)
+		fs.nodes.detach(n)
+		fs.settle(n)
+	}
 	fs.removeObject(r, it.Path, nil)
 }
 
@@ -122,6 +127,7 @@ func (fs *FS) replayAttr(id journal.ID, it intent) error {
 	fs.ledger.done(f.intents.attr)
 	f.intents.attr = id
 	fs.markLocal(n, true)
+	fs.tickAttr()
 	return nil
 }
 
@@ -132,7 +138,7 @@ func (fs *FS) replayStaged(id journal.ID, it intent) error {
 		return err
 	}
 	defer done()
-	c, err := fs.restore(it)
+	c, err := fs.restore(id, it)
 	if errors.Is(err, os.ErrNotExist) {
 		fs.ledger.done(id)
 	}
@@ -162,14 +168,14 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 		return err
 	}
 	defer done()
-	c, err := fs.restore(it)
+	c, err := fs.restore(id, it)
 	if errors.Is(err, os.ErrNotExist) {
 		fs.ledger.done(id) // it had been sent
 	}
 	if err != nil {
 		return err
 	}
-	c.gen, c.shared = 1, it.File != ""
+	c.gen = 1
 	e := index.Decode(store.Info{Key: it.Path, Size: it.Size, ETag: it.ETag, Modified: it.Time, Meta: it.Meta})
 	_, e.Name = splitPath(it.Path)
 	p := &parcel{intent: it, id: id, session: fs.session}
@@ -193,18 +199,19 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 }
 
 // restore makes a content of the bytes of an intent.
-func (fs *FS) restore(it intent) (*content, error) {
+func (fs *FS) restore(id journal.ID, it intent) (*content, error) {
 	if it.File != "" {
-		file := filepath.Join(fs.opts.StateDir, "staged", it.File)
-		info, err := os.Stat(file)
+		file := fs.state.stagedFile(it.File)
+		if err := os.Truncate(file, it.Size); err != nil { // what came later was not acknowledged
+			return nil, err
+		}
+		c, err := openContent(fs, file, origin{size: it.Size})
 		if err != nil {
 			return nil, err
 		}
-		c, err := openContent(fs, file, origin{size: info.Size()})
-		if err == nil {
-			c.cached = false
-		}
-		return c, err
+		c.cached, c.shared = false, it.Size
+		fs.ledger.hold(id, it.File, c)
+		return c, nil
 	}
 	c, err := newContent(fs, fs.state.newStaged())
 	if err == nil {

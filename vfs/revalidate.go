@@ -28,7 +28,7 @@ func (fs *FS) revalidateOnce(ctx context.Context, f *file) error {
 	n := f.node
 	path, ok := fs.nodes.path(n)
 	if !ok {
-		return nil // removed meanwhile: stays as it is
+		return f.staysAsItIs() // removed meanwhile
 	}
 	n.mu.Lock()
 	if f.dirtyLocked() {
@@ -59,6 +59,18 @@ func (fs *FS) revalidateOnce(ctx context.Context, f *file) error {
 	}
 	defer obj.Body.Close()
 	return fs.adopt(f, path, obj, asOf)
+}
+
+// staysAsItIs ends a check of a file whose name went away meanwhile: an open
+// may have what others have open, but not a version of the cache of which S3
+// has not said that it is the current one.
+func (f *file) staysAsItIs() error {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if f.dirtyLocked() || f.shownLocked() {
+		return nil
+	}
+	return &Error{Op: "open", Path: f.entry.Name, Kind: Stale}
 }
 
 // needAttr gets the attributes of a file of which only a listing has told.
@@ -121,7 +133,7 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 	n.mu.Lock()
 	if f.content != nil && (f.removed || f.superseded || f.dirtyLocked()) {
 		n.mu.Unlock()
-		return nil // written meanwhile: what is here is newer
+		return f.staysAsItIs() // written meanwhile: what is here is newer
 	}
 	if f.shownLocked() && f.handles > 1 && f.entry.ETag != e.ETag {
 		n.mu.Unlock()

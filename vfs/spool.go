@@ -32,12 +32,14 @@ type parcel struct {
 	f       *file
 	state   savedState // what it holds of f
 
-	moved   bool          // it gets another name with this
-	dropped bool          // somebody removed, renamed or replaced what it is about
-	next    *parcel       // the one that stands for it
-	result  store.ETag    // the version that it became
-	err     error         // why S3 did not take it
-	over    chan struct{} // closed when it is in S3, refused or dropped
+	moved   bool            // it gets another name with this
+	dropped bool            // somebody removed, renamed or replaced what it is about
+	next    *parcel         // the one that stands for it
+	result  store.ETag      // the version that it became
+	err     error           // why S3 did not take it
+	over    chan struct{}   // closed when it is in S3, refused or dropped
+	live    context.Context // ends when dropped becomes true
+	drop    context.CancelFunc
 }
 
 // slot is what the spool has of one path.
@@ -51,8 +53,7 @@ type spool struct {
 
 	mu      sync.Mutex
 	slots   map[string]*slot
-	queue   []string       // paths that may be sent
-	files   map[string]int // local files that parcels need, by base name
+	queue   []string // paths that may be sent
 	count   int
 	bytes   int64
 	running int
@@ -63,12 +64,13 @@ type spool struct {
 }
 
 func newSpool(fs *FS) *spool {
-	return &spool{fs: fs, slots: map[string]*slot{}, files: map[string]int{}, changed: make(chan struct{})}
+	return &spool{fs: fs, slots: map[string]*slot{}, changed: make(chan struct{})}
 }
 
 // put takes a parcel. One of the same path that waits is over.
 func (s *spool) put(p *parcel) {
 	p.over = make(chan struct{})
+	p.live, p.drop = context.WithCancel(s.fs.bg)
 	s.mu.Lock()
 	sl := s.slots[p.Path]
 	if sl == nil {
@@ -83,9 +85,6 @@ func (s *spool) put(p *parcel) {
 	sl.waiting = p
 	s.count++
 	s.bytes += p.Size
-	if p.File != "" {
-		s.files[p.File]++
-	}
 	if old == nil && sl.sending == nil {
 		s.queue = append(s.queue, p.Path)
 	}
@@ -102,25 +101,14 @@ func (s *spool) leaveLocked(p *parcel) {
 	s.bytes -= p.Size
 }
 
-// end gives up the local file of a parcel and wakes who waits for it.
+// end wakes who waits for a parcel.
 func (s *spool) end(p *parcel) {
-	if p.File != "" {
-		s.mu.Lock()
-		s.files[p.File]--
-		last := s.files[p.File] == 0
-		if last {
-			delete(s.files, p.File)
-		}
-		s.mu.Unlock()
-		if last {
-			s.fs.releaseFile(p)
-		}
-	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.drop()
 	close(p.over)
 	close(s.changed)
 	s.changed = make(chan struct{})
-	s.mu.Unlock()
 }
 
 // take drops what the spool has of a path, for somebody who removes or replaces
@@ -136,12 +124,12 @@ func (s *spool) take(path string) (waiting, sending *parcel) {
 	waiting, sending = sl.waiting, sl.sending
 	sl.waiting = nil
 	if waiting != nil {
-		waiting.dropped = true
+		waiting.dropLocked()
 		s.leaveLocked(waiting)
 		s.unqueueLocked(path)
 	}
 	if sending != nil {
-		sending.dropped = true
+		sending.dropLocked()
 	} else {
 		delete(s.slots, path)
 	}
@@ -150,6 +138,11 @@ func (s *spool) take(path string) (waiting, sending *parcel) {
 		s.end(waiting)
 	}
 	return waiting, sending
+}
+
+func (p *parcel) dropLocked() {
+	p.dropped = true
+	p.drop()
 }
 
 // peek returns what the spool has of a path.
@@ -259,6 +252,7 @@ func (s *spool) sent(p *parcel, err error) {
 		if _, err := s.fs.ledger.record([]journal.ID{p.id}); err != nil {
 			s.fs.noteError(err)
 		}
+		s.fs.settle(p.f.node)
 		s.end(p)
 	}
 	s.pump()

@@ -69,17 +69,25 @@ func (fs *FS) keepStagedAt(ctx context.Context, f *file, path string) error {
 }
 
 // preserve makes the bytes of c durable: in the intent if they are few, else in
-// their own file. It returns the generation of what it preserved.
+// their own file, which stays as it is from then on. It returns the generation
+// of what it preserved.
 func (fs *FS) preserve(ctx context.Context, it *intent, c *content) (gen uint64, err error) {
 	if err := c.ensure(ctx, 0, c.length()); err != nil {
 		return 0, err
 	}
-	if it.Size = c.length(); it.Size <= inlineLimit {
+	if c.length() <= inlineLimit {
 		it.data, gen, err = c.snapshot()
 		it.Size = int64(len(it.data))
 		return gen, err
 	}
-	path, gen, size, err := c.sync()
-	it.File, it.Size = filepath.Base(path), size
-	return gen, err
+	for {
+		path, gen, size, err := c.sync()
+		if err != nil {
+			return 0, err
+		}
+		if c.share(path, gen, size) {
+			it.File, it.Size, it.content = filepath.Base(path), size, c
+			return gen, nil
+		}
+	}
 }

@@ -146,6 +146,9 @@ func (s *stateDir) newStaged() string {
 	return filepath.Join(s.dir, "staged", s.run+"-"+strconv.FormatUint(s.next.Add(1), 36))
 }
 
+// stagedFile returns the local file of a base name.
+func (s *stateDir) stagedFile(name string) string { return filepath.Join(s.dir, "staged", name) }
+
 // discard removes a local file.
 func (s *stateDir) discard(file string) { os.Remove(file) }
 
