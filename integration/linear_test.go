@@ -35,8 +35,8 @@ import (
 // meet everything else, and clients of different mounts meet always.
 const (
 	linClients = 32  // for each mount
-	linHot     = 40  // pairs of names in use at a time
-	linEach    = 120 // operations on a pair before the next ones are used
+	linHot     = 12  // pairs of names in use at a time
+	linEach    = 200 // operations on a pair before the next ones are used
 )
 
 // linWorld is one run.

@@ -45,12 +45,58 @@
 // then the name belongs to this gateway alone, so O_EXCL of a temporary name is
 // exclusive here and not over gateways. A restart shows temporary files again.
 //
-// Removals are acknowledged at once and sent within 50 ms, up to 1000 with one
-// request; until then the index holds the name, so that no listing brings it
-// back. A PUT of a key whose removal still waits takes the removal over; a PUT
-// that demands absence waits for it. Attribute changes that come before a
-// commit go with it; later ones are one copy of the object onto itself, 100 ms
-// after the first.
+// Removals are acknowledged when they are in the journal and sent within 50 ms,
+// up to 1000 with one request; until then the index holds the name, so that no
+// listing brings it back. Where other gateways are present, and for the old
+// name of a rename, a removal demands the version that was removed, so that it
+// spares what somebody stored since. A PUT of a key whose removal still waits
+// takes the removal over; a PUT that demands absence waits for it. Attribute
+// changes that come before a commit go with it; later ones are in the journal,
+// and one copy of the object onto itself, 100 ms after the first.
+//
+// # The journal
+//
+// What a caller was told and S3 was not is an intent in a journal (package
+// journal) in the state directory, durable before the call returns: removals,
+// attribute changes, temporary files, renames under way, and with
+// Options.CommitLocal every commit. The bytes of a file up to 64 KiB are in the
+// intent; those of a larger one are in a local file of their own, which stays
+// as it is while an intent names it: a change copies it first.
+//
+// An intent ends when S3 has what it stands for, or when the caller has asked
+// for something else since. The record that begins one thing ends what it
+// replaces, so that a crash leaves one or the other. Opening a filesystem shows
+// all intents at once, as if they had just been made, and carries them out in
+// the background. That is safe to do twice, and late, by a state directory that
+// was copied or lay idle:
+//
+//	remove   goes only if the key has the version that was removed. Equal bytes
+//	         have equal ETags; so where it was stored later than the removal was
+//	         acknowledged (S3's clock against this one's, 2 s are allowed for),
+//	         it stays
+//	attr     is a copy that demands the version that was changed
+//	move     only ends: the old name goes if the new one has its bytes
+//	staged   shows the temporary file
+//	put      demands the version that the file was based on, or absence
+//
+// # Local commits
+//
+// With Options.CommitLocal a close returns when the file is in the journal. The
+// spool sends it soon after: one PUT of a path at a time, in the order of the
+// closes, leaving out what was replaced before it was begun. Renames and
+// removals take along or drop what waits. Each PUT carries the name of its
+// intent in the metadata key causeway-commit. When it is refused, because the
+// key has another version than the one that the file is based on, that is read:
+// an earlier PUT of the same path here whose answer was lost is followed; a
+// version that is older than the close is replaced if the file was written anew
+// (the last close wins); anything else is a conflict. Then both versions stay:
+// theirs at the name, ours for `causeway recover`.
+//
+// fsync waits for S3, unless Options.FsyncLocal; so do fsync of a directory,
+// [FS.Sync] and Close. Names that must be exclusive (O_EXCL, mkdir, NOREPLACE)
+// and renames of what is only in S3 need S3 as ever. When the spool holds
+// Options.SpoolFiles or SpoolBytes, a write waits while S3 takes some, and is
+// NoSpace when it does not.
 //
 // # What an open sees
 //
@@ -88,10 +134,16 @@
 //
 //	pathLocks (held over requests)
 //	flights (never held while waiting)
+//	spool.mu
 //	node.mu
 //	nodeTable.mu, FS.mu, deleter.mu, diskCache.mu, content.mu
+//	ledger.mu
 //
-// Locks of the last line are leaves, except that content.mu may be held when
-// diskCache.mu is taken. Waiting for S3 happens with pathLocks only.
-// Invalidators are called with no lock of this list held but pathLocks.
+// Locks of the last two lines are leaves, except that content.mu may be held
+// when diskCache.mu or ledger.mu is taken. Waiting for S3 happens with pathLocks
+// only; waiting for the local disk also with node.mu. A parcel is sent without a
+// path lock, so that nobody waits for it: whoever removes or replaces its name
+// drops it from the spool, and if it is under way, lets what follows in S3 wait
+// until it is over. Invalidators are called with no lock of this list held but
+// pathLocks.
 package vfs

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +33,8 @@ type crashPoint struct {
 	stateLost bool          // the state directory is deleted
 	powerCut  bool          // or loses what was not synced
 	cut       powercut.Mode
-	seed      uint64 // of the cut
+	seed      uint64        // of the cut
+	again     time.Duration // kill once more, this long after it is mounted again; 0: do not
 }
 
 // String returns the point as a failure reports it.
@@ -53,6 +56,9 @@ func (p crashPoint) String() string {
 	if p.powerCut {
 		text += fmt.Sprintf(", power cut (%v, seed %d)", p.cut, p.seed)
 	}
+	if p.again > 0 {
+		text += fmt.Sprintf(", and again %v after it was back", p.again)
+	}
 	return text
 }
 
@@ -65,6 +71,7 @@ type crashRun struct {
 	writers  [2][]*crashWriter // that do what they like
 	retired  []*crashWriter    // that ran the script
 	log      *sharedLog
+	bad      atomic.Bool // this point has failed
 
 	lastRequests, lastStateOps int // of the latest script that ran to its end
 }
@@ -72,7 +79,7 @@ type crashRun struct {
 func newCrashRun(t *testing.T, mode string, seed uint64, onDisk bool) *crashRun {
 	t.Helper()
 	r := &crashRun{mode: mode, seed: seed, rng: rand.New(rand.NewPCG(seed, 2))}
-	env := harness.New(t, harness.Versity)
+	env := harness.New(t, crashServer())
 	flags := []string{"--dir-ttl", "200ms"}
 	if mode != "remote" {
 		flags = append(flags, commitFlag, mode)
@@ -93,6 +100,13 @@ func newCrashRun(t *testing.T, mode string, seed uint64, onDisk bool) *crashRun 
 	return r
 }
 
+// fail reports what is wrong.
+func (r *crashRun) fail(t *testing.T, format string, args ...any) {
+	t.Helper()
+	r.bad.Store(true)
+	t.Errorf(format, args...)
+}
+
 // release waits until S3 has all that a gateway acknowledged.
 func (r *crashRun) release(t *testing.T, g *crashGateway) {
 	t.Helper()
@@ -100,7 +114,7 @@ func (r *crashRun) release(t *testing.T, g *crashGateway) {
 		return
 	}
 	if res := g.env.Causeway(t, nil, "sync", g.m.Dir); res.Code != 0 {
-		t.Errorf("causeway sync: exit status %d: %s%s", res.Code, res.Stdout, res.Stderr)
+		r.fail(t, "causeway sync: exit status %d: %s%s", res.Code, res.Stdout, res.Stderr)
 	}
 }
 
@@ -108,6 +122,7 @@ func (r *crashRun) release(t *testing.T, g *crashGateway) {
 func (r *crashRun) point(t *testing.T, number int, p crashPoint) {
 	t.Helper()
 	begun := time.Now()
+	r.bad.Store(false)
 	victim := r.gateways[p.victim]
 	var scripted *crashWriter
 	if p.script {
@@ -117,25 +132,44 @@ func (r *crashRun) point(t *testing.T, number int, p crashPoint) {
 	}
 	r.work(t, p, scripted)
 	killed := *victim.killedAt.Load()
-	switch {
-	case p.powerCut:
-		must(t, victim.disk.Cut(p.cut, p.seed))
-	case victim.disk != nil:
-		victim.disk.Thaw()
-	}
+	r.ruin(t, p)
 	if p.stateLost {
 		victim.loseState(t)
 	}
 	trace := victim.trace()
-	failed := t.Failed()
+	why := *victim.why.Load()
+	if to := os.Getenv("CRASH_KEEP"); to != "" && !p.stateLost {
+		must(t, os.RemoveAll(to))
+		must(t, os.CopyFS(to, os.DirFS(victim.m.StateDir+"/journal")))
+	}
 	victim.restart(t)
+	if p.again > 0 {
+		time.Sleep(p.again)
+		victim.kill("while it recovers")
+		victim.bury(t)
+		r.ruin(t, p)
+		victim.restart(t)
+	}
 	r.check(t, p, scripted, killed)
 	took := time.Since(begun).Round(time.Millisecond)
-	if !t.Failed() {
-		t.Logf("point %d: killed %v (%s): nothing lost, %v", number, p, *victim.why.Load(), took)
+	if !r.bad.Load() {
+		t.Logf("point %d: killed %v (%s): nothing lost, %v", number, p, why, took)
 	}
-	if t.Failed() && !failed {
-		t.Errorf("point %d, seed %d, commit %s: killed %v (%s)\n%s", number, r.seed, r.mode, p, *victim.why.Load(), trace)
+	if r.bad.Load() {
+		r.fail(t, "point %d, seed %d, commit %s: killed %v (%s)\n%s", number, r.seed, r.mode, p, why, trace)
+	}
+}
+
+// ruin does to the state directory of a gateway that is dead what the point
+// asks for.
+func (r *crashRun) ruin(t *testing.T, p crashPoint) {
+	t.Helper()
+	disk := r.gateways[p.victim].disk
+	switch {
+	case p.powerCut:
+		must(t, disk.Cut(p.cut, p.seed))
+	case disk != nil:
+		disk.Thaw()
 	}
 }
 
@@ -153,7 +187,7 @@ func (r *crashRun) work(t *testing.T, p crashPoint, scripted *crashWriter) {
 		g := r.gateways[gw]
 		group.Go(func() {
 			if err := w.run(g.m.Path(w.name), stop, next); err != nil && g.killedAt.Load() == nil {
-				t.Errorf("%v, although nothing is wrong", err)
+				r.fail(t, "%v, although nothing is wrong", err)
 			}
 		})
 	}
@@ -218,7 +252,7 @@ func (r *crashRun) check(t *testing.T, p crashPoint, scripted *crashWriter, kill
 		own = append(own, scripted)
 	}
 	for _, w := range own { // at once, while the journal is replayed
-		w.checkNow(t, r.gateways[p.victim].m.Path(w.name), l)
+		r.checkNow(t, w, r.gateways[p.victim].m.Path(w.name), l)
 	}
 	for _, g := range r.gateways {
 		r.release(t, g)
@@ -233,7 +267,7 @@ func (r *crashRun) check(t *testing.T, p crashPoint, scripted *crashWriter, kill
 			r.settle(t, w, lw)
 		}
 	}
-	r.log.check(t, r.gateways)
+	r.log.check(t, r)
 }
 
 // outcomes are the trees that are allowed now.
@@ -270,7 +304,7 @@ func (w *crashWriter) judge(found crashTree, l leniency) string {
 
 // checkNow looks at a tree through the gateway that was killed, right after it
 // is back.
-func (w *crashWriter) checkNow(t *testing.T, dir string, l leniency) {
+func (r *crashRun) checkNow(t *testing.T, w *crashWriter, dir string, l leniency) {
 	t.Helper()
 	var found crashTree
 	err := fmt.Errorf("not read")
@@ -280,7 +314,7 @@ func (w *crashWriter) checkNow(t *testing.T, dir string, l leniency) {
 		}
 	}
 	if err != nil {
-		t.Errorf("%s, at once: %v\n%s", w.name, err, w.last(nil))
+		r.fail(t, "%s, at once: %v\n%s", w.name, err, w.last(nil))
 		return
 	}
 	text := w.judge(found, l)
@@ -291,7 +325,7 @@ func (w *crashWriter) checkNow(t *testing.T, dir string, l leniency) {
 		}
 	}
 	if text != "" {
-		t.Errorf("%s, at once after the mount: differs from all that is allowed%s\n  history:\n%s", w.name, text, w.last(mentioned(text)))
+		r.fail(t, "%s, at once after the mount: differs from all that is allowed%s\n  history:\n%s", w.name, text, w.last(mentioned(text)))
 	}
 }
 
@@ -320,13 +354,24 @@ func (r *crashRun) settle(t *testing.T, w *crashWriter, l leniency) {
 		found, text := r.look(w, l)
 		if text == "" || time.Now().After(deadline) {
 			if text != "" {
-				t.Errorf("%s: after %v the gateways do not show what is allowed%s\n  history:\n%s", w.name, settleLimit, text, w.last(mentioned(text)))
+				r.fail(t, "%s: after %v the gateways do not show what is allowed%s\n  history:\n%s\n  objects: %s",
+					w.name, settleLimit, text, w.last(mentioned(text)), r.objects(t, w))
 			}
 			w.goOn(found)
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// objects lists what S3 has of a writer's.
+func (r *crashRun) objects(t *testing.T, w *crashWriter) string {
+	t.Helper()
+	var text strings.Builder
+	for _, o := range r.gateways[0].env.List(t, w.name+"/") {
+		fmt.Fprintf(&text, "%s (%d bytes) ", strings.TrimPrefix(o.Key, w.name+"/"), o.Size)
+	}
+	return text.String()
 }
 
 // look reads a tree through both gateways and says what is wrong.
@@ -412,7 +457,7 @@ func (r *crashRun) checkKept(t *testing.T) {
 				}
 			}
 			if !unanswered {
-				t.Errorf("gateway %d kept %s (%d bytes: %s), although no operation on it failed", i, v.Path, v.Size, v.Reason)
+				r.fail(t, "gateway %d kept %s (%d bytes: %s), although no operation on it failed", i, v.Path, v.Size, v.Reason)
 			}
 		}
 	}
@@ -438,7 +483,7 @@ func (r *crashRun) finish(t *testing.T) {
 	for _, w := range slices.Concat(r.writers[0], r.writers[1], r.retired) {
 		for p, f := range w.tree {
 			if !f.dir && !temporary(p) && !objects[w.name+"/"+p] {
-				t.Errorf("object %s/%s is not there after an orderly end", w.name, p)
+				r.fail(t, "object %s/%s is not there after an orderly end", w.name, p)
 			}
 			delete(objects, w.name+"/"+p)
 		}
@@ -446,7 +491,7 @@ func (r *crashRun) finish(t *testing.T) {
 	}
 	for key := range objects {
 		if !strings.HasPrefix(key, ".causeway/") && !strings.HasPrefix(key, "shared") {
-			t.Errorf("object %s is there after an orderly end", key)
+			r.fail(t, "object %s is there after an orderly end", key)
 		}
 	}
 }

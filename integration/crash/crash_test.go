@@ -50,6 +50,14 @@ func crashSeed(t *testing.T) uint64 {
 	return seed
 }
 
+// crashServer is the S3 server that the gateways use.
+func crashServer() harness.Kind {
+	if kind := os.Getenv("CRASH_SERVER"); kind != "" {
+		return harness.Kind(kind)
+	}
+	return harness.Versity
+}
+
 // points is how many of n in a long run, and how many of short in another.
 func points(short, long int) int {
 	if harness.Long() {
@@ -63,7 +71,7 @@ func points(short, long int) int {
 func TestCrashRandom(t *testing.T) {
 	eachCommitMode(t, func(t *testing.T, mode string) {
 		sequence(t, mode, points(crashPoints*3/10, longCrashPoints*3/10), false, func(r *crashRun, i int) crashPoint {
-			return crashPoint{victim: i % 2, wait: time.Duration(5+r.rng.IntN(250)) * time.Millisecond, stateLost: mode == "remote" && i%3 == 2}
+			return crashPoint{victim: i % 2, wait: r.moment(250), stateLost: mode == "remote" && i%3 == 2, again: r.sometimes(4, 60)}
 		})
 	})
 }
@@ -115,12 +123,12 @@ func TestPowerCut(t *testing.T) {
 		n := points(powerCuts, longPowerCuts)
 		total := 0
 		sequence(t, mode, n+1, true, func(r *crashRun, i int) crashPoint {
-			p := crashPoint{powerCut: true, cut: powercut.Mode(i % 3 % 2), seed: r.rng.Uint64()}
+			p := crashPoint{powerCut: true, cut: powercut.Mode(r.rng.IntN(2)), seed: r.rng.Uint64(), again: r.sometimes(4, 60)}
 			switch {
 			case i == 0:
 				p.script = true
 			case i%3 == 0:
-				p.victim, p.wait = i/3%2, time.Duration(5+r.rng.IntN(250))*time.Millisecond
+				p.victim, p.wait = i/3%2, r.moment(250)
 			default:
 				if total == 0 {
 					total = r.lastStateOps
@@ -130,6 +138,19 @@ func TestPowerCut(t *testing.T) {
 			return p
 		})
 	})
+}
+
+// moment is a random time up to limit milliseconds.
+func (r *crashRun) moment(limit int) time.Duration {
+	return time.Duration(1+r.rng.IntN(limit)) * time.Millisecond
+}
+
+// sometimes is a moment once in n times, and else 0.
+func (r *crashRun) sometimes(n, limit int) time.Duration {
+	if r.rng.IntN(n) > 0 {
+		return 0
+	}
+	return r.moment(limit)
 }
 
 // spread is the number of the operation at which point i of n kills, so that

@@ -11,9 +11,11 @@
 //
 //	go test -tags integration ./integration/crash/                    40 kills and 15 power cuts
 //	CAUSEWAY_LONG=1 go test -tags integration -timeout 3h …           1,000 and 200
+//	CRASH_SERVER=minio go test …                                      another server
 //	CRASH_SEED=7 go test …                                            other histories
 //	CRASH_GO_ON=1 go test …                                           further points after a failure
 //	CRASH_WITHOUT="rename directory,append" go test …                 random histories without these
+//	CRASH_KEEP=DIR go test …                                          copy of the journal after the latest kill
 //
 // A failure prints the point, the seed, what is allowed and what was found,
 // the writer's last steps on the names concerned, and the last requests and

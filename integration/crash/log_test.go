@@ -74,20 +74,20 @@ func (s *sharedLog) run(g *crashGateway, gw int, stop <-chan struct{}) {
 
 // check wants every record that was acknowledged once, in the order of its
 // writer, and no other but those that may be there.
-func (s *sharedLog) check(t *testing.T, gateways [2]*crashGateway) {
+func (s *sharedLog) check(t *testing.T, r *crashRun) {
 	t.Helper()
 	for _, err := range s.errs {
-		t.Errorf("%v, although nothing is wrong", err)
+		r.fail(t, "%v, although nothing is wrong", err)
 	}
 	s.errs = nil
-	for i, g := range gateways {
+	for i, g := range r.gateways {
 		err := s.compare(filepath.Join(g.m.Dir, sharedLogName))
 		for deadline := time.Now().Add(settleLimit); err != nil && time.Now().Before(deadline); {
 			time.Sleep(50 * time.Millisecond)
 			err = s.compare(filepath.Join(g.m.Dir, sharedLogName))
 		}
 		if err != nil {
-			t.Errorf("%s through gateway %d: %v", sharedLogName, i, err)
+			r.fail(t, "%s through gateway %d: %v", sharedLogName, i, err)
 		}
 	}
 }

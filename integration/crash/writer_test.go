@@ -68,7 +68,8 @@ func newCrashWriter(name string, seed uint64) *crashWriter {
 // or stop is closed. It returns the error of a step.
 func (w *crashWriter) run(root string, stop <-chan struct{}, next func() []step) error {
 	for {
-		for _, s := range next() {
+		steps := next()
+		for _, s := range steps {
 			select {
 			case <-stop:
 				return nil
@@ -78,12 +79,7 @@ func (w *crashWriter) run(root string, stop <-chan struct{}, next func() []step)
 				return fmt.Errorf("%s: %s: %w", w.name, s.text, err)
 			}
 		}
-		select {
-		case <-stop:
-			return nil
-		default:
-		}
-		if w.inFlight != nil {
+		if len(steps) == 0 {
 			return nil
 		}
 	}

@@ -2,6 +2,7 @@ package retry
 
 import (
 	"context"
+	"errors"
 
 	"github.com/causewayfs/causeway/store"
 )
@@ -42,6 +43,11 @@ func (s *Store) Copy(ctx context.Context, src, dst string, opts store.CopyOption
 			return info, nil
 		}
 		k := store.KindOf(err)
+		if c.lost && (k == store.NotExist || k == store.PreconditionFailed) {
+			// The lost attempt may have been carried out before somebody
+			// replaced the source.
+			return store.Info{}, &store.Error{Op: store.OpCopy, Key: dst, Kind: store.Unavailable, Err: errors.Join(store.ErrUnsettled, err)}
+		}
 		unknown := opts.If.Set() && (k == store.Unavailable || k == store.Timeout)
 		if unknown || !c.again(ctx, err) {
 			return store.Info{}, c.over(ctx, err)
