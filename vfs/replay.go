@@ -30,18 +30,23 @@ func (fs *FS) openLedger() error {
 	for _, damage := range j.Damage() {
 		fs.noteError(fmt.Errorf("the journal is damaged: %w", damage))
 	}
-	keep := map[string]bool{}
-	for _, l := range left {
-		it, err := decodeIntent(l.Body)
-		if err == nil {
-			keep[it.File] = true
-			err = fs.replay(l.ID, it)
+	its, keep := make([]intent, len(left)), map[string]bool{}
+	for i, l := range left {
+		its[i], err = decodeIntent(l.Body)
+		if err != nil {
+			fs.noteError(fmt.Errorf("read the journal: %w", err))
 		}
-		if err != nil { // stays in the journal
-			fs.noteError(fmt.Errorf("take up %s of %s from the journal: %w", it.Op, it.Path, err))
+		keep[its[i].File] = true
+	}
+	if err := fs.state.sweep(keep); err != nil { // before there are files of this run
+		return errors.Join(err, j.Close())
+	}
+	for i, l := range left {
+		if err := fs.replay(l.ID, its[i]); err != nil { // stays in the journal
+			fs.noteError(fmt.Errorf("take up %s of %s from the journal: %w", its[i].Op, its[i].Path, err))
 		}
 	}
-	return fs.state.sweep(keep)
+	return nil
 }
 
 // replay takes up one intent.

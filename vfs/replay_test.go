@@ -187,6 +187,21 @@ func TestStateDirIsChecked(t *testing.T) {
 	held.on.Store(false)
 }
 
+// TestTemporaryFileGrowsAfterKill outlives a second kill.
+func TestTemporaryFileGrowsAfterKill(t *testing.T) {
+	s := mem.New()
+	w := newWorld(t, s, nil)
+	w.must(w.write(".f.tmp", "short", 0))
+	next := w.kill(s)
+	data := strings.Repeat("0123456789", inlineLimit/5)
+	next.must(next.write(".f.tmp", data, 0))
+	third := next.kill(s)
+	third.wantRead(".f.tmp", data)
+	third.must(third.write(".f.tmp", data[:inlineLimit+1], syscall.O_TRUNC))
+	fourth := third.kill(s)
+	fourth.wantRead(".f.tmp", data[:inlineLimit+1])
+}
+
 // TestLargeTemporaryFileOutlivesKill keeps one that is not in the journal
 // itself.
 func TestLargeTemporaryFileOutlivesKill(t *testing.T) {

@@ -354,8 +354,8 @@ func (r *crashRun) settle(t *testing.T, w *crashWriter, l leniency) {
 		found, text := r.look(w, l)
 		if text == "" || time.Now().After(deadline) {
 			if text != "" {
-				r.fail(t, "%s: after %v the gateways do not show what is allowed%s\n  history:\n%s\n  objects: %s",
-					w.name, settleLimit, text, w.last(mentioned(text)), r.objects(t, w))
+				r.fail(t, "%s: after %v the gateways do not show what is allowed%s\n  history:\n%s\n  objects: %s%s",
+					w.name, settleLimit, text, w.last(mentioned(text)), r.objects(t, w), r.requests(w, mentioned(text)))
 			}
 			w.goOn(found)
 			return
@@ -372,6 +372,18 @@ func (r *crashRun) objects(t *testing.T, w *crashWriter) string {
 		fmt.Fprintf(&text, "%s (%d bytes) ", strings.TrimPrefix(o.Key, w.name+"/"), o.Size)
 	}
 	return text.String()
+}
+
+// requests are those of both gateways that were about some paths of a writer.
+func (r *crashRun) requests(w *crashWriter, paths []string) (text string) {
+	var about []string
+	for _, p := range paths {
+		about = append(about, w.name+"/"+p)
+	}
+	for i, g := range r.gateways {
+		text += fmt.Sprintf("\n  requests of gateway %d for these:\n%s", i, g.gate.report(about...))
+	}
+	return text
 }
 
 // look reads a tree through both gateways and says what is wrong.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,9 +33,25 @@ type requestGate struct {
 	after bool       // when S3 has carried it out, else before it sees it
 	kill  func(what string)
 	seen  int
-	shut  bool     // the gateway is dead: nothing more passes
-	last  []string // the latest requests
+	shut  bool        // the gateway is dead: nothing more passes
+	last  []*gateLine // the latest requests
 }
+
+// gateLine is a request and its answer.
+type gateLine struct {
+	text   string
+	status int // 0: none
+	at     time.Time
+}
+
+// String returns a line of a failure's report.
+func (l *gateLine) String() string {
+	return fmt.Sprintf("%s %s: %d", l.at.Format("05.000000"), l.text, l.status)
+}
+
+// gateLines is how many requests are remembered, of which a report has the
+// latest few.
+const gateLines, reportLines = 2000, 25
 
 func newRequestGate(t *testing.T, proxy http.Handler) *requestGate {
 	t.Helper()
@@ -55,7 +72,7 @@ func newRequestGate(t *testing.T, proxy http.Handler) *requestGate {
 func (g *requestGate) arm(at int, after bool, kill func(string)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.at, g.after, g.kill, g.seen, g.shut, g.last = at, after, kill, 0, false, nil
+	g.at, g.after, g.kill, g.seen, g.shut = at, after, kill, 0, false
 }
 
 // close lets nothing more pass, as nothing more leaves a process that is dead.
@@ -72,21 +89,37 @@ func (g *requestGate) count() int {
 }
 
 // enter counts a request and says whether it is the one.
-func (g *requestGate) enter(r *http.Request) (hit, after bool) {
-	if harness.Background(r.Method, r.URL.Path) {
-		return false, false
-	}
+func (g *requestGate) enter(r *http.Request) (line *gateLine, hit, after bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.seen++
-	what := fmt.Sprintf("%d %s %s", g.seen, r.Method, r.URL.Path)
-	if from := r.Header.Get("X-Amz-Copy-Source"); from != "" {
-		what += " from " + from
+	background := harness.Background(r.Method, r.URL.Path)
+	if !background {
+		g.seen++
 	}
-	if g.last = append(g.last, what); len(g.last) > 25 {
+	line = &gateLine{text: fmt.Sprintf("%d %s %s", g.seen, r.Method, r.URL.RequestURI()), at: time.Now()}
+	for _, h := range []string{"X-Amz-Copy-Source", "If-Match", "If-None-Match"} {
+		if v := r.Header.Get(h); v != "" {
+			line.text += " " + h + " " + v
+		}
+	}
+	if g.last = append(g.last, line); len(g.last) > gateLines {
 		g.last = g.last[1:]
 	}
-	return g.seen == g.at, g.after
+	return line, g.seen == g.at && !background, g.after
+}
+
+// report returns the latest requests that mention one of the texts; of all
+// requests if there is none.
+func (g *requestGate) report(about ...string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var lines []string
+	for _, l := range g.last {
+		if len(about) == 0 || slices.ContainsFunc(about, func(a string) bool { return strings.Contains(l.text, a) }) {
+			lines = append(lines, "    "+l.String())
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-reportLines):], "\n")
 }
 
 // trip kills the gateway at a request.
@@ -108,24 +141,32 @@ func (g *requestGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if shut {
 		panic(http.ErrAbortHandler)
 	}
-	hit, after := g.enter(r)
+	line, hit, after := g.enter(r)
 	if hit && !after {
 		g.trip(r)
 	}
-	if hit {
-		w = &killedAnswer{ResponseWriter: w, trip: func() { g.trip(r) }}
-	}
+	w = &watchedAnswer{ResponseWriter: w, status: func(code int) {
+		g.mu.Lock()
+		line.status = code
+		g.mu.Unlock()
+		if hit {
+			g.trip(r) // S3 has done it, and nobody learns of that
+		}
+	}}
 	g.proxy.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
 }
 
-// killedAnswer kills when S3 has answered, and keeps the answer.
-type killedAnswer struct {
+// watchedAnswer tells of the status before the client gets it.
+type watchedAnswer struct {
 	http.ResponseWriter
-	trip func()
+	status func(code int)
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (k *killedAnswer) WriteHeader(int) { k.trip() }
+func (a *watchedAnswer) WriteHeader(code int) {
+	a.status(code)
+	a.ResponseWriter.WriteHeader(code)
+}
 
 // crashGateway is a gateway that can be ended at chosen moments.
 type crashGateway struct {
@@ -216,9 +257,7 @@ func (g *crashGateway) loseState(t *testing.T) {
 
 // trace is what the gateway did last, for the report of a failure.
 func (g *crashGateway) trace() string {
-	g.gate.mu.Lock()
-	text := "last requests:\n    " + strings.Join(g.gate.last, "\n    ")
-	g.gate.mu.Unlock()
+	text := "last requests:\n" + g.gate.report()
 	if g.disk != nil {
 		text += "\nlast operations on the state directory:"
 		for _, op := range g.disk.Trace() {
