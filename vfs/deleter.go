@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -309,31 +310,52 @@ func (r *removal) end() {
 // wrote since, and demands its own.
 func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]error, error) {
 	var keys []string
-	var late []*removal
+	var versions, markers []*removal
 	crowded := d.fs.crowded()
 	for _, r := range batch {
-		if r.replay || crowded || (r.late || r.exact) && r.etag != "" {
-			late = append(late, r)
-		} else {
+		switch {
+		case !r.replay && !crowded && (!r.late && !r.exact || r.etag == ""):
 			keys = append(keys, r.key)
+		case strings.HasSuffix(r.key, "/"):
+			markers = append(markers, r)
+		default:
+			versions = append(versions, r)
 		}
 	}
-	failed := map[string]error{}
 	err := d.fs.announce(ctx)
-	switch {
-	case err != nil || len(keys) == 0:
-	case len(keys) == 1:
-		err = d.fs.store.Delete(ctx, keys[0], store.Always)
-	default:
-		var each map[string]error
-		if each, err = d.fs.store.DeleteMany(ctx, keys); store.IsKind(err, store.Invalid) {
-			each, err = d.sendEach(ctx, keys), nil // one key must not hold up the others
-		}
-		maps.Copy(failed, each)
+	if err != nil {
+		d.fs.noteError(d.fs.fault("remove", batch[0].key, err))
+		return nil, err
 	}
-	maps.Copy(failed, d.removeVersions(ctx, late))
+	// What is in a directory goes before its marker: there are servers whose
+	// directories stay otherwise.
+	failed := d.removeVersions(ctx, versions)
+	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
+	each, err := d.removeKeys(ctx, keys)
+	maps.Copy(failed, each)
+	slices.SortFunc(markers, func(a, b *removal) int { return strings.Compare(b.key, a.key) })
+	for _, r := range markers {
+		if e := d.removeVersion(ctx, r); e != nil {
+			failed[r.key] = e
+		}
+	}
 	for key, e := range failed {
 		d.fs.noteError(d.fs.fault("remove", key, e))
+	}
+	return failed, err
+}
+
+// removeKeys deletes what keys hold, whatever it is.
+func (d *deleter) removeKeys(ctx context.Context, keys []string) (failed map[string]error, err error) {
+	switch len(keys) {
+	case 0:
+		return nil, nil
+	case 1:
+		err = d.fs.store.Delete(ctx, keys[0], store.Always)
+	default:
+		if failed, err = d.fs.store.DeleteMany(ctx, keys); store.IsKind(err, store.Invalid) {
+			failed, err = d.sendEach(ctx, keys), nil // one key must not hold up the others
+		}
 	}
 	if err != nil {
 		d.fs.noteError(d.fs.fault("remove", keys[0], err))

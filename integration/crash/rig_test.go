@@ -108,14 +108,15 @@ func (g *requestGate) enter(r *http.Request) (line *gateLine, hit, after bool) {
 	return line, g.seen == g.at && !background, g.after
 }
 
-// report returns the latest requests that mention one of the texts; of all
-// requests if there is none.
+// report returns the latest requests, or of those that change something the
+// ones that mention one of the texts.
 func (g *requestGate) report(about ...string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var lines []string
 	for _, l := range g.last {
-		if len(about) == 0 || slices.ContainsFunc(about, func(a string) bool { return strings.Contains(l.text, a) }) {
+		look := strings.Contains(l.text, " GET ") || strings.Contains(l.text, " HEAD ")
+		if len(about) == 0 || !look && (strings.Contains(l.text, "?delete=") || slices.ContainsFunc(about, func(a string) bool { return strings.Contains(l.text, a) })) {
 			lines = append(lines, "    "+l.String())
 		}
 	}
