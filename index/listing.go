@@ -204,14 +204,33 @@ func (l *Listing) List(ctx context.Context, dirPath string) ([]Answer, error) {
 		return nil, err
 	}
 	d.mu.Lock()
+	all := l.answers(d)
+	d.mu.Unlock()
+	l.expectWalk(d, all, q)
+	return all, nil
+}
+
+// PeekList implements [Index].
+func (l *Listing) PeekList(dirPath string) ([]Answer, bool) {
+	d := l.lockKnown(dirPath)
+	if d == nil {
+		return nil, false
+	}
+	defer d.mu.Unlock()
+	if !d.complete || d.began < d.doubt {
+		return nil, false
+	}
+	return l.answers(d), true
+}
+
+// answers returns all names of d, sorted. d.mu is held.
+func (l *Listing) answers(d *dir) []Answer {
 	all := make([]Answer, 0, len(d.names))
 	for name, n := range d.names {
 		all = append(all, l.answer(d, name, n))
 	}
-	d.mu.Unlock()
 	slices.SortFunc(all, func(a, b Answer) int { return cmp.Compare(a.Name, b.Name) })
-	l.expectWalk(d, all, q)
-	return all, nil
+	return all
 }
 
 // expectWalk prepares for the caller asking for the attributes of all.
