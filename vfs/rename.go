@@ -359,7 +359,9 @@ func (fs *FS) copyFollowing(ctx context.Context, m *move, e index.Entry, cond st
 }
 
 func (fs *FS) copyOnce(ctx context.Context, m *move, e index.Entry, cond store.Precondition) (store.Info, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyLimit)
+	waiting := fs.patient(context.WithoutCancel(ctx))
+	defer waiting.release()
+	ctx, cancel := context.WithTimeout(waiting, copyLimit)
 	defer cancel()
 	var meta store.Metadata
 	m.n.mu.Lock()
@@ -371,7 +373,8 @@ func (fs *FS) copyOnce(ctx context.Context, m *move, e index.Entry, cond store.P
 			return store.Info{}, err
 		}
 	}
-	return fs.copyObject(ctx, m.src, m.dst, e, meta, cond)
+	info, err := fs.copyObject(ctx, m.src, m.dst, e, meta, cond)
+	return info, waiting.explain(err)
 }
 
 // copied notes that m.dst is now a copy of e.
