@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,19 +30,31 @@ func awayFor() time.Duration {
 	return 40 * time.Second
 }
 
-// reach is what the status says about S3.
-func reach(m *harness.Mount) string {
-	s3, _ := m.Status()["s3"].(map[string]any)
-	state, _ := s3["state"].(string)
-	return state
+// reach is what the status says about S3. It does not start a process: that
+// would close the descriptors that this one has, each of which is a commit.
+func (o *outage) reach() string {
+	resp, err := http.Get("http://" + o.status + "/status")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	var report struct {
+		S3 struct {
+			State string `json:"state"`
+		} `json:"s3"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&report); err != nil {
+		return err.Error()
+	}
+	return report.S3.State
 }
 
 // ledger is what a writer was told.
 type ledger struct {
-	mu     sync.Mutex
+	mu     sync.Mutex        // guards all below while the load goes on
 	stored map[string]string // by file: the last text whose close succeeded
 	failed map[string]string // by file: the last text whose close failed after that
-	errs   []error           // guarded by mu
+	errs   []error
 }
 
 func (l *ledger) note(name, text string, err error) {
@@ -71,11 +84,12 @@ func writeOnce(path, text string) (err error, closed bool) {
 
 // outage is a mount with files that it has read, and load on it.
 type outage struct {
-	t    *testing.T
-	env  *harness.Env
-	m    *harness.Mount
-	end  chan struct{} // closed to end the load
-	work sync.WaitGroup
+	t      *testing.T
+	env    *harness.Env
+	m      *harness.Mount
+	status string // address
+	end    chan struct{}
+	work   sync.WaitGroup
 	ledger
 }
 
@@ -83,7 +97,9 @@ const outageFiles = 8
 
 func newOutage(t *testing.T) *outage {
 	env := harness.New(t, harness.Versity)
-	o := &outage{t: t, env: env, m: env.Mount(t), end: make(chan struct{}),
+	status, err := harness.FreeAddr()
+	must(t, err)
+	o := &outage{t: t, env: env, m: env.Mount(t, "--status", status), status: status,
 		ledger: ledger{stored: map[string]string{}, failed: map[string]string{}}}
 	must(t, os.Mkdir(o.m.Path("cached"), 0o755))
 	must(t, os.Mkdir(o.m.Path("written"), 0o755))
@@ -118,8 +134,9 @@ func (o *outage) readCached() {
 	}
 }
 
-// load starts a writer for each file.
-func (o *outage) load() {
+// load starts a writer for each file, and returns what ends them.
+func (o *outage) load() (end func()) {
+	o.end = make(chan struct{})
 	for i := range outageFiles {
 		o.work.Go(func() {
 			name := fmt.Sprintf("f%d", i)
@@ -139,6 +156,10 @@ func (o *outage) load() {
 			}
 		})
 	}
+	return func() {
+		close(o.end)
+		o.work.Wait()
+	}
 }
 
 // away reports whether an error is what a call may say while S3 is away.
@@ -148,7 +169,7 @@ func away(err error) bool { return errors.Is(err, unix.EIO) || errors.Is(err, un
 func (o *outage) awaitReach(state string) {
 	o.t.Helper()
 	eventually(o.t, 30*time.Second, func() error {
-		if got := reach(o.m); got != state {
+		if got := o.reach(); got != state {
 			return fmt.Errorf("S3 is %q, want %q", got, state)
 		}
 		return nil
@@ -162,7 +183,7 @@ func TestAwayUnderLoad(t *testing.T) {
 	for _, how := range []s3proxy.Absence{s3proxy.Refused, s3proxy.Silent} {
 		t.Run(how.String(), func(t *testing.T) {
 			o := newOutage(t)
-			o.load()
+			end := o.load()
 			must(t, o.env.Proxy.SetAway(how))
 			begun := time.Now()
 			o.awaitReach("away")
@@ -171,7 +192,7 @@ func TestAwayUnderLoad(t *testing.T) {
 				o.readCached()
 				rounds++
 			}
-			if got := reach(o.m); got != "away" {
+			if got := o.reach(); got != "away" {
 				t.Errorf("at the end of the outage S3 is %q", got)
 			}
 			if _, err := os.Stat(o.m.Path("never-seen")); !away(err) {
@@ -180,23 +201,21 @@ func TestAwayUnderLoad(t *testing.T) {
 			if err := os.Mkdir(o.m.Path("made"), 0o755); !away(err) {
 				t.Errorf("mkdir: %v", err)
 			}
+			end()
 			o.checkKept()
+			end = o.load()
 			must(t, o.env.Proxy.SetAway(s3proxy.Present))
 			o.awaitReach("reachable")
-			close(o.end)
-			o.work.Wait()
+			end()
 			t.Logf("%d rounds of reads and %d failed calls in %v", rounds, len(o.errs), time.Since(begun))
 			o.checkAfter()
 		})
 	}
 }
 
-// checkKept wants what failed closes have left in recover. It is asked while
-// writers go on, so a version may have followed.
+// checkKept wants what failed closes have left in recover.
 func (o *outage) checkKept() {
 	o.t.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if len(o.errs) == 0 {
 		o.t.Error("no close has failed")
 	}
