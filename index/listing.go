@@ -217,11 +217,24 @@ func (l *Listing) PeekList(dirPath string) ([]Answer, bool) {
 		return nil, false
 	}
 	defer d.mu.Unlock()
-	if !d.complete || d.began < d.doubt {
+	if !d.whole() {
 		return nil, false
 	}
 	return l.answers(d), true
 }
+
+// Whole implements [Index].
+func (l *Listing) Whole(dirPath string) bool {
+	d := l.lockKnown(dirPath)
+	if d == nil {
+		return false
+	}
+	defer d.mu.Unlock()
+	return d.whole()
+}
+
+// whole reports whether all names of d are known. d.mu is held.
+func (d *dir) whole() bool { return d.complete && d.began >= d.doubt }
 
 // answers returns all names of d, sorted. d.mu is held.
 func (l *Listing) answers(d *dir) []Answer {

@@ -175,6 +175,22 @@ func (fs *FS) ask(ctx context.Context, path string, question func(context.Contex
 	})
 }
 
+// denyAway reports whether a name is taken for absent although S3 cannot be
+// asked, since it was absent when the directory was last listed. Only with
+// CommitLocal, where work goes on without S3, and new files are work: whether
+// somebody else has made the same name shows when it is sent.
+func (fs *FS) denyAway(path string) bool {
+	if !fs.opts.CommitLocal || fs.opts.Strict || fs.health == nil {
+		return false
+	}
+	if _, away := fs.health.Away(); !away {
+		return false
+	}
+	dir, _ := splitPath(path)
+	_, known := fs.idx.Peek(path)
+	return !known && fs.idx.Whole(dir)
+}
+
 // openHere reports whether a handle of f can be answered from the bytes that
 // are here: they are of the version that was current when S3 was last asked.
 func (fs *FS) openHere(f *file, path string) bool {

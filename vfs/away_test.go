@@ -391,3 +391,38 @@ func TestAwayCommit(t *testing.T) {
 		t.Errorf("still kept: %+v", kept)
 	}
 }
+
+// TestAwayLocal goes on with CommitLocal: files can be made, in directories
+// that are known.
+func TestAwayLocal(t *testing.T) {
+	r := newRemote()
+	w := newWorld(t, r, func(o *Options) {
+		o.Store, o.CommitLocal = retry.New(r, retry.Config{}), true
+		o.DirTTL, o.Verify, o.OpTimeout = time.Millisecond, time.Millisecond, 2*time.Second
+	})
+	t.Cleanup(r.comeBack)
+	w.must(w.mkdir("d"))
+	w.must(w.mkdir("unknown"))
+	w.must(w.write("d/f", "before", 0))
+	w.list("d")
+	putObject(t, r.Store, "other/f", "x")
+	time.Sleep(300 * time.Millisecond)
+	r.leave(time.Hour)
+	_, err := w.lookup("d/new")
+	w.wantKind(err, NotExist)
+	w.must(w.write("d/new", "made", 0))
+	w.must(w.write("d/f", "changed", syscall.O_TRUNC))
+	w.wantRead("d/new", "made")
+	w.wantRead("d/f", "changed")
+	r.comeBack()
+	ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
+	defer cancel()
+	for { // it is sent by itself
+		if info, err := r.Store.Head(ctx, "d/new"); err == nil && info.Size == 4 {
+			break
+		} else if ctx.Err() != nil {
+			t.Fatalf("not sent: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -28,6 +28,9 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if fs.retries.pending(ctx, fs.now()) {
 		fs.refreshName(ctx, path)
 	}
+	if fs.denyAway(path) {
+		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist, Err: errAway}
+	}
 	ans, err := fs.ask(ctx, path, fs.idx.Lookup)
 	if err != nil {
 		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
