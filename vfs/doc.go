@@ -112,6 +112,14 @@
 //
 // Names and attributes may be as old as the index says (Options.DirTTL).
 //
+// While S3 is away (store.Health says so) what is here is the answer: names and
+// attributes however old, bytes of the version that the index knows without a
+// check. What is not here is an error and never NotExist, except that with
+// Options.CommitLocal new files can be made where the last listing had none.
+// Questions that were under way are given up for that; all else that callers
+// wait for under a directory's lock of the kernel ends after some seconds, and
+// commits by their deadline (away.go).
+//
 // # Memory and disk
 //
 // Nodes that only the kernel holds are counted against Options.MaxNodes; above
