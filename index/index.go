@@ -88,6 +88,15 @@ type Index interface {
 	// known not to exist.
 	Peek(path string) (Entry, bool)
 
+	// PeekList is Peek for all entries of a directory. It reports false if
+	// not all of them are known.
+	PeekList(dir string) ([]Answer, bool)
+
+	// Whole reports whether all entries of a directory are known, as of
+	// whatever moment, so that a name that Peek does not have was absent
+	// then.
+	Whole(dir string) bool
+
 	// List returns all entries of a directory, sorted by name, from
 	// knowledge that is fresh. Attr is nil where not known. A directory that
 	// has no entries and no marker is an empty list, not an error.

@@ -207,14 +207,46 @@ func (l *Listing) List(ctx context.Context, dirPath string) ([]Answer, error) {
 		return nil, err
 	}
 	d.mu.Lock()
+	all := l.answers(d)
+	d.mu.Unlock()
+	l.expectWalk(d, all, q)
+	return all, nil
+}
+
+// PeekList implements [Index].
+func (l *Listing) PeekList(dirPath string) ([]Answer, bool) {
+	d := l.lockKnown(dirPath)
+	if d == nil {
+		return nil, false
+	}
+	defer d.mu.Unlock()
+	if !d.whole() {
+		return nil, false
+	}
+	return l.answers(d), true
+}
+
+// Whole implements [Index].
+func (l *Listing) Whole(dirPath string) bool {
+	d := l.lockKnown(dirPath)
+	if d == nil {
+		return false
+	}
+	defer d.mu.Unlock()
+	return d.whole()
+}
+
+// whole reports whether all names of d are known. d.mu is held.
+func (d *dir) whole() bool { return d.complete && d.began >= d.doubt }
+
+// answers returns all names of d, sorted. d.mu is held.
+func (l *Listing) answers(d *dir) []Answer {
 	all := make([]Answer, 0, len(d.names))
 	for name, n := range d.names {
 		all = append(all, l.answer(d, name, n))
 	}
-	d.mu.Unlock()
 	slices.SortFunc(all, func(a, b Answer) int { return cmp.Compare(a.Name, b.Name) })
-	l.expectWalk(d, all, q)
-	return all, nil
+	return all
 }
 
 // expectWalk prepares for the caller asking for the attributes of all.

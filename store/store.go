@@ -7,6 +7,7 @@
 // package, composed by the command in this order, outermost first:
 //
 //	retry     repeats what may be repeated; settles lost answers
+//	breaker   refuses requests at once while the endpoint is away
 //	metrics   counts requests (every attempt), bytes and latency by Op
 //	fault     (tests only) makes requests fail on purpose
 //	s3 | mem

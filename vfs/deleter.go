@@ -16,10 +16,11 @@ import (
 
 // Removals are acknowledged before they are in S3, and sent in batches.
 const (
-	removeDelay    = 50 * time.Millisecond // how long the first of a batch waits
-	removeRetry    = time.Second           // pause after a batch that failed
-	removeParallel = 16                    // requests that remove one version each
-	materialLimit  = 30 * time.Second      // time to get the bytes of an open file before its object goes
+	removeDelay    = 50 * time.Millisecond  // how long a batch waits for the next removal
+	removeGather   = 500 * time.Millisecond // how long it waits for all
+	removeRetry    = time.Second            // pause after a batch that failed
+	removeParallel = 16                     // requests that remove one version each
+	materialLimit  = 30 * time.Second       // time to get the bytes of an open file before its object goes
 )
 
 // deleter sends removals to S3.
@@ -35,6 +36,7 @@ type deleter struct {
 	waiting map[string]*removal
 	sending map[string]*removal
 	oldest  time.Time     // when the oldest waiting one came
+	newest  time.Time     // when the newest came
 	urgent  bool          // somebody waits
 	kick    chan struct{} // wakes run
 	idle    chan struct{} // closed and replaced when a batch has ended
@@ -92,8 +94,9 @@ func (d *deleter) add(r *removal) {
 		defer old.end()
 		d.fs.ledger.done(old.intent)
 	}
+	d.newest = d.fs.now()
 	if len(d.waiting) == 0 {
-		d.oldest = d.fs.now()
+		d.oldest = d.newest
 	}
 	d.waiting[r.key] = r
 	full := len(d.waiting) >= store.MaxDeleteMany || len(d.waiting) == 1
@@ -260,9 +263,10 @@ func (d *deleter) take() ([]*removal, time.Duration) {
 		d.urgent = false
 		return nil, 0
 	}
-	age := d.fs.now().Sub(d.oldest)
-	if !d.urgent && len(d.waiting) < store.MaxDeleteMany && age < removeDelay {
-		return nil, removeDelay - age
+	now := d.fs.now()
+	due := min(removeDelay-now.Sub(d.newest), removeGather-now.Sub(d.oldest))
+	if !d.urgent && len(d.waiting) < store.MaxDeleteMany && due > 0 {
+		return nil, due
 	}
 	var batch []*removal
 	for key, r := range d.waiting {
@@ -313,8 +317,9 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 	var versions, markers []*removal
 	crowded := d.fs.crowded()
 	for _, r := range batch {
+		exact := r.exact && d.fs.opts.Capabilities.DeleteIf // else it costs a look
 		switch {
-		case !r.replay && !crowded && (!r.late && !r.exact || r.etag == ""):
+		case !r.replay && !crowded && (!r.late && !exact || r.etag == ""):
 			keys = append(keys, r.key)
 		case strings.HasSuffix(r.key, "/"):
 			markers = append(markers, r)

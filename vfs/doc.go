@@ -45,8 +45,9 @@
 // then the name belongs to this gateway alone, so O_EXCL of a temporary name is
 // exclusive here and not over gateways. A restart shows temporary files again.
 //
-// Removals are acknowledged when they are in the journal and sent within 50 ms,
-// up to 1000 with one request; until then the index holds the name, so that no
+// Removals are acknowledged when they are in the journal and sent 50 ms after
+// the last one, or 500 ms after the first, up to 1000 with one request; until
+// then the index holds the name, so that no
 // listing brings it back. Where other gateways are present, and for the old
 // name of a rename, a removal demands the version that was removed, so that it
 // spares what somebody stored since. A PUT of a key whose removal still waits
@@ -111,6 +112,14 @@
 // that is gone are [Stale] too, never zeros.
 //
 // Names and attributes may be as old as the index says (Options.DirTTL).
+//
+// While S3 is away (store.Health says so) what is here is the answer: names and
+// attributes however old, bytes of the version that the index knows without a
+// check. What is not here is an error and never NotExist, except that with
+// Options.CommitLocal new files can be made where the last listing had none.
+// Questions that were under way are given up for that; all else that callers
+// wait for under a directory's lock of the kernel ends after some seconds, and
+// commits by their deadline (away.go).
 //
 // # Memory and disk
 //

@@ -20,11 +20,12 @@ import (
 // FS is the filesystem on one bucket or prefix. See the package documentation.
 type FS struct {
 	// Dependencies.
-	store store.Store
-	idx   index.Index
-	now   func() time.Time
-	log   *slog.Logger
-	opts  Options
+	store  store.Store
+	health store.Health // nil: S3 is never known to be away
+	idx    index.Index
+	now    func() time.Time
+	log    *slog.Logger
+	opts   Options
 
 	// Set once, in Open.
 	staged   globs
@@ -53,6 +54,7 @@ type FS struct {
 	// Counters for Stats.
 	committing, handles         atomic.Int64
 	commits, commitErrors, kept atomic.Int64
+	recalled                    atomic.Int64 // answers given without S3, since it was away
 
 	mu        sync.Mutex
 	local     map[*node]struct{} // nodes with changes that are not in S3
@@ -89,6 +91,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, started: opts.Now(),
 		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}}
 	fs.locks.patience = opts.OpTimeout
+	fs.health, _ = store.As[store.Health](opts.Store)
 	fs.window = newWindow(opts.Memory/4, opts.Now)
 	fs.buffers.New = func() any { b := make([]byte, blockSize); return &b }
 	fs.bg, fs.endBG = context.WithCancel(context.WithoutCancel(ctx))
@@ -340,7 +343,7 @@ func (fs *FS) Stats() Stats {
 	cacheFiles, cacheBytes := fs.cache.usage()
 	s := Stats{Nodes: fs.nodes.size(), OpenHandles: int(fs.handles.Load()), Committing: int(fs.committing.Load()),
 		Commits: fs.commits.Load(), CommitErrors: fs.commitErrors.Load(), PendingUnlink: fs.deleter.pending(),
-		KeptVersions: int(fs.kept.Load()), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
+		KeptVersions: int(fs.kept.Load()), Recalled: fs.recalled.Load(), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
 		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways, Trees: fs.trees.progress()}
 	s.SpoolFiles, s.SpoolBytes, s.SpoolOldest = fs.spool.usage()
 	for _, n := range fs.localNodes() {

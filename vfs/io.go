@@ -16,9 +16,11 @@ func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, er
 	if err != nil {
 		return 0, err
 	}
-	b, err := c.read(ctx, int64(len(p)), off, h.ahead(off, len(p)))
+	waiting := fs.patient(ctx)
+	defer waiting.release()
+	b, err := c.read(waiting, int64(len(p)), off, h.ahead(off, len(p)))
 	if err != nil {
-		return 0, fs.fault("read", fs.pathOf(h.node), err)
+		return 0, fs.fault("read", fs.pathOf(h.node), waiting.explain(err))
 	}
 	defer b.Release()
 	n, err := b.copyTo(p)
@@ -32,8 +34,10 @@ func (fs *FS) ReadBytes(ctx context.Context, h *Handle, n int, off int64) (*Byte
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.read(ctx, int64(n), off, h.ahead(off, n))
-	return b, fs.fault("read", fs.pathOf(h.node), err)
+	waiting := fs.patient(ctx)
+	defer waiting.release()
+	b, err := c.read(waiting, int64(n), off, h.ahead(off, n))
+	return b, fs.fault("read", fs.pathOf(h.node), waiting.explain(err))
 }
 
 // beginRead checks a read and returns the content to read from.

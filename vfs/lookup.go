@@ -28,7 +28,10 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if fs.retries.pending(ctx, fs.now()) {
 		fs.refreshName(ctx, path)
 	}
-	ans, err := fs.idx.Lookup(ctx, path)
+	if fs.denyAway(path) {
+		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist, Err: errAway}
+	}
+	ans, err := fs.ask(ctx, path, fs.idx.Lookup)
 	if err != nil {
 		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
 			fs.dropName(n)
@@ -53,7 +56,9 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 // cannot, the index is asked as usual.
 func (fs *FS) refreshName(ctx context.Context, path string) {
 	asOf := fs.now()
-	ctx, cancel := fs.withTimeout(ctx)
+	waiting := fs.whileThere(ctx, 0)
+	defer waiting.release()
+	ctx, cancel := fs.withTimeout(waiting)
 	defer cancel()
 	info, err := fs.store.Head(ctx, path)
 	switch {
@@ -235,7 +240,7 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 		}
 		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}
 	}
-	ans, err := fs.idx.Stat(ctx, path)
+	ans, err := fs.ask(ctx, path, fs.idx.Stat)
 	gone := err != nil && store.IsKind(err, store.NotExist)
 	if err != nil && !gone {
 		return Known{}, fs.fault("getattr", path, err)

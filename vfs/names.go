@@ -128,9 +128,11 @@ func (fs *FS) Readlink(ctx context.Context, id NodeID) (string, error) {
 			return target, nil
 		}
 	}
-	obj, err := fs.store.Get(ctx, path, store.GetOptions{})
+	waiting := fs.patient(ctx)
+	defer waiting.release()
+	obj, err := fs.store.Get(waiting, path, store.GetOptions{})
 	if err != nil {
-		return "", fs.fault("readlink", path, err)
+		return "", fs.fault("readlink", path, waiting.explain(err))
 	}
 	defer obj.Body.Close()
 	if index.Decode(obj.Info).Type != TypeSymlink {
@@ -160,9 +162,12 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	if err != nil {
 		return err
 	}
+	waiting := fs.patient(ctx)
+	defer waiting.release()
+	ctx = waiting
 	unlock, err := fs.locks.lock(ctx, path)
 	if err != nil {
-		return fs.fault("unlink", path, err)
+		return fs.fault("unlink", path, waiting.explain(err))
 	}
 	defer unlock()
 	n := fs.nodes.child(p, name)
@@ -171,7 +176,7 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 			return &Error{Op: "unlink", Path: path, Kind: IsDir}
 		}
 	} else if e, err := fs.idx.Lookup(ctx, path); err != nil {
-		return fs.fault("unlink", path, err)
+		return fs.fault("unlink", path, waiting.explain(err))
 	} else if e.Type == TypeDir {
 		return &Error{Op: "unlink", Path: path, Kind: IsDir}
 	}
@@ -358,9 +363,12 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 	if err != nil {
 		return err
 	}
+	waiting := fs.patient(ctx)
+	defer waiting.release()
+	ctx = waiting
 	unlock, err := fs.locks.lockTrees(ctx, path)
 	if err != nil {
-		return fs.fault("rmdir", path, err)
+		return fs.fault("rmdir", path, waiting.explain(err))
 	}
 	defer unlock()
 	n := fs.nodes.child(p, name)
@@ -369,14 +377,14 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 	}
 	if n == nil {
 		if e, err := fs.idx.Lookup(ctx, path); err != nil {
-			return fs.fault("rmdir", path, err)
+			return fs.fault("rmdir", path, waiting.explain(err))
 		} else if e.Type != TypeDir {
 			return &Error{Op: "rmdir", Path: path, Kind: NotDir}
 		}
 	}
 	if err := fs.checkEmpty(ctx, n, path); err != nil {
 		fs.lookForTrees() // perhaps a removal or rename that nobody carries on
-		return err
+		return waiting.explain(err)
 	}
 	if n != nil {
 		fs.bury(n)

@@ -115,7 +115,10 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 	if superseded {
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
-	err := f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) })
+	check := func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) })
+	}
+	_, err := recall(fs, ctx, check, func() (struct{}, bool) { return struct{}{}, fs.openHere(f, path) })
 	n.mu.Lock()
 	joins := err != nil && KindOf(err) == Stale && f.content != nil && !f.checked.Before(began)
 	n.mu.Unlock()
@@ -282,9 +285,12 @@ func (fs *FS) createExisting(ctx context.Context, parent NodeID, name, path stri
 // claimName makes the object at path with the attributes of e if there is
 // none, anywhere. Kind Exist: somebody was first.
 func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body store.Body) error {
+	waiting := fs.patient(ctx)
+	defer waiting.release()
+	ctx = waiting
 	unlock, err := fs.locks.lock(ctx, path)
 	if err != nil {
-		return fs.fault("create", path, err)
+		return fs.fault("create", path, waiting.explain(err))
 	}
 	defer unlock()
 	etag, err := fs.putNew(ctx, objectKey(path, e.Type), *e, body)
@@ -293,7 +299,7 @@ func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body s
 		return &Error{Op: "create", Path: path, Kind: Exist, Err: err}
 	}
 	if err != nil {
-		return fs.fault("create", path, err)
+		return fs.fault("create", path, waiting.explain(err))
 	}
 	e.Size = body.Size
 	if e.Type == TypeDir {

@@ -112,7 +112,8 @@ func (fs *FS) snapshotDir(ctx context.Context, d *DirHandle) error {
 		d.snap = []index.Answer{} // removed while open: empty, as Linux shows it
 		return nil
 	}
-	list, err := fs.idx.List(ctx, path)
+	list, err := recall(fs, ctx, func(ctx context.Context) ([]index.Answer, error) { return fs.idx.List(ctx, path) },
+		func() ([]index.Answer, bool) { return fs.idx.PeekList(path) })
 	if err != nil {
 		return fs.fault("readdir", path, err)
 	}
@@ -134,6 +135,8 @@ const typeBatch = 128
 // programs that walk a tree take them from the directory: a small object may
 // be a symbolic link. Whatever cannot be found out stays unknown.
 func (fs *FS) findTypes(ctx context.Context, d *DirHandle, from uint64) {
+	waiting := fs.whileThere(ctx, 0)
+	defer waiting.release()
 	var wg sync.WaitGroup
 	i := from
 	for started := 0; i < uint64(len(d.snap)) && started < typeBatch; i++ {
@@ -143,7 +146,7 @@ func (fs *FS) findTypes(ctx context.Context, d *DirHandle, from uint64) {
 		}
 		started++
 		wg.Go(func() {
-			if found, err := fs.idx.Stat(ctx, joinPath(d.dir, ans.Name)); err == nil {
+			if found, err := fs.idx.Stat(waiting, joinPath(d.dir, ans.Name)); err == nil {
 				*ans = found
 			}
 		})

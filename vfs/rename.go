@@ -41,24 +41,27 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 	if src == dst {
 		return nil
 	}
+	waiting := fs.patient(ctx)
+	defer waiting.release()
 	m := &move{from: from, to: to, name: name, newName: newName, src: src, dst: dst, exclusive: flags&RenameNoReplace != 0}
-	if err := fs.resolveMove(ctx, m); err != nil {
-		return err
+	if err := fs.resolveMove(waiting, m); err != nil {
+		return waiting.explain(err)
 	}
 	defer fs.nodes.unpin(m.n)
 	defer fs.settle(m.n)
 	if m.n.typ == TypeDir {
 		return fs.renameDir(ctx, m)
 	}
+	ctx = waiting
 	unlock, err := fs.locks.lock(ctx, src, dst)
 	if err != nil {
-		return fs.fault("rename", src, err)
+		return fs.fault("rename", src, waiting.explain(err))
 	}
 	defer unlock()
 	if err := fs.recheckMove(ctx, m); err != nil {
-		return err
+		return waiting.explain(err)
 	}
-	return fs.renameFile(ctx, m)
+	return waiting.explain(fs.renameFile(ctx, m))
 }
 
 // resolveMove finds what moves, pins it, and checks what it would replace.
@@ -162,7 +165,9 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		inS3 = fs.mayBeInS3(n, m.src)
 	case direct:
 		// Uncommitted bytes are sent to the new name at once.
-		err = fs.send(context.WithoutCancel(ctx), f, m.src, m.dst, cond)
+		waiting := fs.patient(context.WithoutCancel(ctx))
+		err = waiting.explain(fs.send(waiting, f, m.src, m.dst, cond))
+		waiting.release()
 		_, known := fs.idx.Peek(m.src)
 		inS3 = inS3 || known
 	default:
@@ -354,7 +359,9 @@ func (fs *FS) copyFollowing(ctx context.Context, m *move, e index.Entry, cond st
 }
 
 func (fs *FS) copyOnce(ctx context.Context, m *move, e index.Entry, cond store.Precondition) (store.Info, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyLimit)
+	waiting := fs.patient(context.WithoutCancel(ctx))
+	defer waiting.release()
+	ctx, cancel := context.WithTimeout(waiting, copyLimit)
 	defer cancel()
 	var meta store.Metadata
 	m.n.mu.Lock()
@@ -366,7 +373,8 @@ func (fs *FS) copyOnce(ctx context.Context, m *move, e index.Entry, cond store.P
 			return store.Info{}, err
 		}
 	}
-	return fs.copyObject(ctx, m.src, m.dst, e, meta, cond)
+	info, err := fs.copyObject(ctx, m.src, m.dst, e, meta, cond)
+	return info, waiting.explain(err)
 }
 
 // copied notes that m.dst is now a copy of e.

@@ -83,7 +83,7 @@ func (fs *FS) needAttr(ctx context.Context, f *file, path string) error {
 	if known() {
 		return nil
 	}
-	ans, err := fs.idx.Stat(ctx, path)
+	ans, err := fs.ask(ctx, path, fs.idx.Stat)
 	if store.IsKind(err, store.NotExist) {
 		return fs.vanished(f, path, err)
 	}

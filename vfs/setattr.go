@@ -145,7 +145,7 @@ func (fs *FS) entryOf(ctx context.Context, n *node) (index.Entry, error) {
 	case !ok:
 		return index.Entry{}, &Error{Op: "setattr", Kind: Stale}
 	}
-	ans, err := fs.idx.Stat(ctx, path)
+	ans, err := fs.ask(ctx, path, fs.idx.Stat)
 	if err == nil && ans.Type != n.typ {
 		return index.Entry{}, &Error{Op: "setattr", Path: path, Kind: Stale}
 	}

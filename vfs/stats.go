@@ -22,6 +22,7 @@ type Stats struct {
 	PendingUnlink int   `json:"pending_unlink"` // acknowledged removals not yet in S3
 	PendingAttr   int   `json:"pending_attr"`   // attribute changes not yet in S3
 	KeptVersions  int   `json:"kept_versions"`  // that `causeway recover` lists
+	Recalled      int64 `json:"recalled"`       // answers from what is here, since S3 was away
 	CacheBytes    int64 `json:"cache_bytes"`
 	CacheFiles    int   `json:"cache_files"`
 	IndexEntries  int   `json:"index_entries"`

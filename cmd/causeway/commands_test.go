@@ -125,6 +125,7 @@ func TestStatusCommand(t *testing.T) {
 		return status.Report{
 			Version: "v1", State: status.Serving, Mountpoint: mountpoint, Bucket: "s3://b", StateDir: state,
 			Missing:  []string{"If-Match"},
+			S3:       status.Reach{State: status.Away, Since: time.Now(), Waiting: 7},
 			Files:    vfs.Stats{Committing: 3, Commits: 9, KeptVersions: 1, HiddenKeys: 4, Trees: trees, LastError: "boom", LastErrorTime: time.Now()},
 			Requests: []status.Request{{Kind: "PUT", Count: 12, P50Ms: 15.25, BytesSent: 2048}},
 		}
@@ -139,7 +140,7 @@ func TestStatusCommand(t *testing.T) {
 	}
 
 	text := must(t, env, "status", mountpoint)
-	for _, want := range []string{"s3://b on " + mountpoint, "3 commits", "commits", "causeway recover", "causeway doctor", "boom", "old dir to new: copying, 3 of 70 objects", "PUT", "15.2", "2 KiB", "If-Match"} {
+	for _, want := range []string{"s3://b on " + mountpoint, "3 commits", "commits", "causeway recover", "causeway doctor", "boom", "old dir to new: copying, 3 of 70 objects", "PUT", "15.2", "2 KiB", "If-Match", "7 requests waiting"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -45,6 +45,7 @@ func (x *examination) run(ctx context.Context) {
 	if !ok {
 		return
 	}
+	defer stack.close()
 	x.checkCapabilities(ctx, stack)
 	x.checkKeys(ctx, stack.top)
 	x.checkUploads(ctx, stack.top)

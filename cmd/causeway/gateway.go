@@ -83,7 +83,7 @@ func (g *gateway) run(ctx context.Context) error {
 
 func (g *gateway) disconnect() {
 	if g.stack != nil {
-		_ = g.stack.base.Close() // it only closes idle connections
+		g.stack.close()
 	}
 }
 

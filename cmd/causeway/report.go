@@ -28,6 +28,7 @@ func (g *gateway) snapshot() status.Report {
 		Missing:      append([]string{}, g.stack.caps.Missing()...),
 		Memory:       memoryUse(int64(g.settings.memory)),
 		Files:        g.fs.Stats(),
+		S3:           g.stack.reach(),
 		Requests:     g.stack.requests(),
 	}
 	if g.drains.Load() {

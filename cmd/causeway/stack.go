@@ -7,6 +7,7 @@ import (
 
 	"github.com/causewayfs/causeway/gateway/status"
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/store/breaker"
 	"github.com/causewayfs/causeway/store/metrics"
 	"github.com/causewayfs/causeway/store/probe"
 	"github.com/causewayfs/causeway/store/retry"
@@ -14,13 +15,21 @@ import (
 )
 
 // stack is the object store of a gateway with its decorators. Metrics are
-// inside of retry: they show each request that S3 gets, also those that are
-// sent again.
+// inside of all others: they show each request that S3 gets, also those that
+// are sent again, and not those that are refused since S3 is away.
 type stack struct {
 	base    *s3.Store
 	counted *metrics.Store
-	top     store.Store
+	breaker *breaker.Store
+	top     *retry.Store
 	caps    store.Capabilities // set by probe
+}
+
+// close ends what runs in the background. Idle connections to a server in this
+// process would keep that waiting.
+func (s *stack) close() {
+	_ = s.breaker.Close() // it only ends and awaits a goroutine
+	_ = s.base.Close()    // it only closes idle connections
 }
 
 // connect opens the bucket of cfg and makes sure that it can be used. Requests
@@ -34,10 +43,11 @@ func connect(ctx context.Context, cfg s3.Config, log *slog.Logger) (*stack, erro
 		return nil, err
 	}
 	counted := metrics.Wrap(base)
-	top := retry.New(counted, retry.Config{OnRetry: func(op store.Op, key string, err error) {
+	broken := breaker.Wrap(counted, breaker.Config{Log: log})
+	top := retry.New(broken, retry.Config{OnRetry: func(op store.Op, key string, err error) {
 		log.Debug("request is repeated", "op", op, "key", key, "err", err)
 	}})
-	return &stack{base: base, counted: counted, top: top}, nil
+	return &stack{base: base, counted: counted, breaker: broken, top: top}, nil
 }
 
 // A probe that a busy server disturbs is run again.
@@ -65,6 +75,24 @@ func (s *stack) probe(ctx context.Context) (err error) {
 // passing reports whether the reason of a failure may be gone in a moment.
 func passing(k store.Kind) bool {
 	return k == store.Throttled || k == store.Unavailable || k == store.Timeout
+}
+
+// reach tells whether S3 answers, and what was done while it did not.
+func (s *stack) reach() status.Reach {
+	b, r := s.breaker.Stats(), s.top.Stats()
+	reach := status.Reach{
+		State:       b.State.String(),
+		Outages:     b.Outages,
+		Refused:     b.Refused,
+		Probes:      b.Probes,
+		Waiting:     r.Waiting,
+		Retries:     r.Retries,
+		BudgetWaits: r.BudgetWaits,
+	}
+	if !b.Since.IsZero() {
+		reach.Since = b.Since.UTC()
+	}
+	return reach
 }
 
 // requests sums up what was asked of S3.

@@ -141,6 +141,10 @@ func writeReport(w io.Writer, r status.Report) error {
 	if r.Endpoint != "" {
 		line("endpoint", "%s", r.Endpoint)
 	}
+	if r.S3.State == status.Away {
+		line("AWAY", "S3 does not answer since %s: %s waiting, %s from what is here",
+			r.S3.Since.Local().Format(time.DateTime), plural(r.S3.Waiting, "request"), plural(r.Files.Recalled, "answer"))
+	}
 	line("state", "%s", r.StateDir)
 	if len(r.Missing) > 0 {
 		line("WARNING", "the endpoint does not enforce %s: no other writer may use the bucket", strings.Join(r.Missing, ", "))

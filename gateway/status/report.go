@@ -52,10 +52,29 @@ type Report struct {
 	SingleWriter bool     `json:"single_writer"` // mounted in spite of Missing
 	Missing      []string `json:"missing"`       // capabilities that the endpoint lacks
 
+	S3       Reach     `json:"s3"`
 	Memory   Memory    `json:"memory"`
 	Files    vfs.Stats `json:"files"`
 	Requests []Request `json:"requests"` // by kind, those that occurred
 }
+
+// Reach tells whether S3 answers. The counts are since the start.
+type Reach struct {
+	// State is "reachable"; "away" while requests are refused at once and
+	// answers come from what is here; or "doubtful": it was away when it was
+	// last asked, and nobody has needed it since.
+	State       string    `json:"state"`
+	Since       time.Time `json:"since,omitzero"` // of the outage, or when the last one ended
+	Outages     int64     `json:"outages"`
+	Waiting     int64     `json:"waiting"`      // requests that wait for its return
+	Refused     int64     `json:"refused"`      // requests that were not sent since it was away
+	Probes      int64     `json:"probes"`       // requests sent to find out
+	Retries     int64     `json:"retries"`      // requests that were sent again
+	BudgetWaits int64     `json:"budget_waits"` // retries that waited so as not to overload it
+}
+
+// Away is the State of an endpoint that does not answer.
+const Away = "away"
 
 // Memory is what the process uses, in bytes.
 type Memory struct {

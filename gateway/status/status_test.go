@@ -29,10 +29,11 @@ func full() Report {
 		Version: "v1.2.3", State: Serving, PID: 42, Started: at, UptimeSecs: 61.5,
 		Mountpoint: "/mnt", Bucket: "s3://bucket/prefix", Endpoint: "http://127.0.0.1:9000", Region: "us-east-1",
 		StateDir: "/var/lib/causeway/bucket", ReadOnly: true, SingleWriter: true, Missing: []string{"If-Match on DELETE"},
+		S3:     Reach{State: Away, Since: at, Outages: 1, Waiting: 2, Refused: 3, Probes: 4, Retries: 5, BudgetWaits: 6},
 		Memory: Memory{Resident: 1, Heap: 2, Limit: 3},
 		Files: vfs.Stats{
 			Nodes: 1, OpenHandles: 2, StagedFiles: 3, StagedBytes: 4, DirtyFiles: 5, Committing: 6, Commits: 7,
-			CommitErrors: 8, PendingUnlink: 9, PendingAttr: 10, KeptVersions: 11, CacheBytes: 12, CacheFiles: 13,
+			CommitErrors: 8, PendingUnlink: 9, PendingAttr: 10, KeptVersions: 11, Recalled: 18, CacheBytes: 12, CacheFiles: 13,
 			IndexEntries: 14, IndexDirs: 15, HiddenKeys: 16, Gateways: 17,
 			Trees:     []vfs.TreeProgress{{Op: "rename", Src: "a", Dst: "b", Phase: "copying", Done: 18, Total: 19, Since: at, Resumed: true}},
 			LastError: "put a: timed out", LastErrorTime: at,

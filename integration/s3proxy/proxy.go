@@ -26,7 +26,7 @@ import (
 type Proxy struct {
 	backend   *url.URL
 	transport *http.Transport
-	listener  net.Listener
+	listener  *gate
 	server    *http.Server
 	closed    chan struct{} // closed by Close
 	serving   sync.WaitGroup
@@ -35,6 +35,7 @@ type Proxy struct {
 	counter *counter
 	faults  *faultPlan
 	latency atomic.Int64 // time.Duration
+	away    atomic.Int64 // Absence
 	blind   atomic.Pointer[blinder]
 	watch   atomic.Pointer[func(Request)]
 }
@@ -49,7 +50,7 @@ func Start(backend string) (*Proxy, error) {
 	if u.Scheme == "" || u.Host == "" {
 		return nil, fmt.Errorf("backend %q: want a URL such as http://127.0.0.1:7070", backend)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := newGate()
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -61,7 +62,7 @@ func Start(backend string) (*Proxy, error) {
 		counter:   newCounter(),
 		faults:    &faultPlan{},
 	}
-	p.server = &http.Server{Handler: p}
+	p.server = &http.Server{Handler: p, ConnState: l.track}
 	p.serving.Go(func() { p.server.Serve(l) })
 	return p, nil
 }
@@ -132,6 +133,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.pause(r.Context(), time.Duration(p.latency.Load())) {
 		return
 	}
+	if p.silent(w, r) {
+		return
+	}
 	fault := p.faults.next(rec.Op, rec.Key)
 	if fault != nil {
 		rec.Fault = fault.Kind
@@ -166,6 +170,9 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, rec *Request, fault
 		return
 	}
 	defer resp.Body.Close()
+	if p.silent(w, r) {
+		return
+	}
 
 	if fault != nil {
 		p.spoil(w, r, resp, rec, fault)

@@ -19,18 +19,19 @@ func (c *call) guarded(ctx context.Context, factor int, bytes int64, nonce strin
 		if err == nil {
 			return strip(info), nil
 		}
-		switch store.KindOf(err) {
-		case store.PreconditionFailed, store.NotExist:
+		switch kind := store.KindOf(err); {
+		case kind == store.PreconditionFailed, kind == store.NotExist:
 			if !c.lost {
 				return store.Info{}, err
 			}
 			return c.settle(ctx, nonce, err)
-		case store.Unavailable, store.Timeout:
+		case errors.Is(err, store.ErrAway): // not sent: there is nothing to look at
+		case kind == store.Unavailable, kind == store.Timeout:
 			c.lost = true
 			if info, err, known := c.look(ctx, nonce, cond); known {
 				return info, err
 			}
-		case store.Conflict:
+		case kind == store.Conflict:
 			if c.op == store.OpComplete {
 				return store.Info{}, err // the upload is gone
 			}

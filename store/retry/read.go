@@ -79,7 +79,7 @@ func (b *body) open(c *call, opts store.GetOptions) (*store.Object, error) {
 		obj, err := b.s.next.Get(b.watched, b.key, opts)
 		b.dog.Stop()
 		if err == nil {
-			b.s.cfg.Budget.earn()
+			b.s.succeeded()
 			b.r = obj.Body
 			return obj, nil
 		}

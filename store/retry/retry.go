@@ -32,6 +32,19 @@
 // that suits its size. Pauses grow exponentially, with jitter, and all retries
 // of an endpoint share a [Budget].
 //
+// # Outages
+//
+// A request that the store below refuses because the endpoint is away
+// ([store.ErrAway]) was not sent: it costs no budget, and nothing has to be
+// settled. The call waits until the endpoint is back, or for its own end, and
+// fails with that refusal then.
+//
+// # Credentials
+//
+// Refused credentials may have expired, and somebody may be about to renew
+// them. Once a Store has had a success, its calls go on trying for the
+// RequestTimeout after the first refusal, and for some attempts even later.
+//
 // # Bodies
 //
 // A body that breaks is resumed where it broke, from the same version: when that
@@ -42,6 +55,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/causewayfs/causeway/store"
@@ -53,9 +67,11 @@ const (
 	defaultMinRate        = 256 << 10 // bytes per second
 	defaultBaseDelay      = 50 * time.Millisecond
 	defaultMaxDelay       = 5 * time.Second
-	throttledFactor       = 4 // of the pause, when the server asks for one
-	maxRefusals           = 3 // attempts that end with BadCredentials
-	slowFactor            = 6 // of the timeout, where the server copies or joins
+	returnSpread          = 100 * time.Millisecond // callers come back one after the other
+	demandEvery           = 5 * time.Second        // who waits for an endpoint says so
+	throttledFactor       = 4                      // of the pause, when the server asks for one
+	maxRefusals           = 3                      // attempts that end with BadCredentials
+	slowFactor            = 6                      // of the timeout, where the server copies or joins
 )
 
 // Config bounds retries. The zero value has the defaults.
@@ -103,8 +119,29 @@ func (c Config) withDefaults() Config {
 // Store is the decorator.
 type Store struct {
 	next   store.Store
+	health store.Health // nil: nobody knows
 	cfg    Config
 	nonces nonces
+
+	worked  atomic.Bool  // some attempt has succeeded
+	refused atomic.Int64 // when the credentials were first refused since, in ns since 1970; 0: they were not
+	counts  counts
+}
+
+// Stats counts what happened since the start.
+type Stats struct {
+	Retries     int64 // attempts after the first of a call
+	BudgetWaits int64 // retries that waited because the budget was spent
+	AwayWaits   int64 // waits for an endpoint that was away
+	Waiting     int64 // such waits at this moment
+}
+
+type counts struct{ retries, budgetWaits, awayWaits, waiting atomic.Int64 }
+
+// Stats returns a snapshot.
+func (s *Store) Stats() Stats {
+	return Stats{Retries: s.counts.retries.Load(), BudgetWaits: s.counts.budgetWaits.Load(),
+		AwayWaits: s.counts.awayWaits.Load(), Waiting: s.counts.waiting.Load()}
 }
 
 var (
@@ -114,7 +151,8 @@ var (
 
 // New decorates next.
 func New(next store.Store, cfg Config) *Store {
-	return &Store{next: next, cfg: cfg.withDefaults(), nonces: newNonces()}
+	health, _ := store.As[store.Health](next)
+	return &Store{next: next, health: health, cfg: cfg.withDefaults(), nonces: newNonces()}
 }
 
 // Unwrap implements [store.Unwrapper].
@@ -153,14 +191,32 @@ func (c *call) try(ctx context.Context, factor int, bytes int64, send func(conte
 	defer cancel()
 	err := send(attempt)
 	if err == nil {
-		c.s.cfg.Budget.earn()
+		c.s.succeeded()
 	}
 	return err
+}
+
+// succeeded takes in that an attempt had success.
+func (s *Store) succeeded() {
+	s.cfg.Budget.earn()
+	s.worked.Store(true)
+	s.refused.Store(0)
+}
+
+// expired reports whether refused credentials may be about to be renewed: they
+// have worked, and have been refused for a short time only.
+func (s *Store) expired() bool {
+	now := time.Now()
+	s.refused.CompareAndSwap(0, now.UnixNano())
+	return s.worked.Load() && now.Sub(time.Unix(0, s.refused.Load())) < s.cfg.RequestTimeout
 }
 
 // again decides what follows an error: it pauses and reports true if the
 // request is to be sent again.
 func (c *call) again(ctx context.Context, err error) bool {
+	if errors.Is(err, store.ErrAway) {
+		return c.awaitReturn(ctx)
+	}
 	pause := c.s.cfg.BaseDelay
 	switch store.KindOf(err) {
 	case store.Unavailable, store.Timeout:
@@ -170,7 +226,7 @@ func (c *call) again(ctx context.Context, err error) bool {
 		pause *= throttledFactor
 	case store.BadCredentials:
 		c.refusals++
-		if c.refusals >= maxRefusals {
+		if !c.s.expired() && c.refusals >= maxRefusals {
 			return false
 		}
 		pause = max(pause, time.Second) // what it takes to refresh them
@@ -189,18 +245,63 @@ func (c *call) again(ctx context.Context, err error) bool {
 // wait pauses at least that long, and until the budget has a retry to spare. It
 // reports false, at once, if the call would be over by then.
 func (c *call) wait(ctx context.Context, pause time.Duration, err error) bool {
-	pause = max(pause, c.s.cfg.Budget.spend())
-	end, bounded := ctx.Deadline()
-	if !bounded {
-		end = c.start.Add(c.s.cfg.MaxElapsed)
+	budget := c.s.cfg.Budget.spend()
+	if budget > pause {
+		c.s.counts.budgetWaits.Add(1)
+		pause = budget
 	}
-	if time.Now().Add(pause).After(end) {
+	if time.Now().Add(pause).After(c.end(ctx)) {
 		c.s.cfg.Budget.refund()
 		return false
 	}
+	c.s.counts.retries.Add(1)
 	if c.s.cfg.OnRetry != nil {
 		c.s.cfg.OnRetry(c.op, c.key, err)
 	}
+	return sleep(ctx, pause)
+}
+
+// end is when the call has to be over.
+func (c *call) end(ctx context.Context) time.Time {
+	if end, bounded := ctx.Deadline(); bounded {
+		return end
+	}
+	return c.start.Add(c.s.cfg.MaxElapsed)
+}
+
+// awaitReturn waits until the endpoint is back. It reports false if the call is
+// over before.
+func (c *call) awaitReturn(ctx context.Context) bool {
+	if c.s.health == nil {
+		return false
+	}
+	c.s.counts.awayWaits.Add(1)
+	c.s.counts.waiting.Add(1)
+	defer c.s.counts.waiting.Add(-1)
+	for {
+		changed := c.s.health.Changed()
+		if _, away := c.s.health.Away(); !away {
+			return sleep(ctx, rand.N(returnSpread)) //nolint:gosec // jitter
+		}
+		left := time.Until(c.end(ctx))
+		if left <= 0 {
+			return false
+		}
+		timer := time.NewTimer(min(left, demandEvery))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+// sleep reports false if ctx ends first.
+func sleep(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -48,7 +48,7 @@ func (s *Store) Copy(ctx context.Context, src, dst string, opts store.CopyOption
 			// replaced the source.
 			return store.Info{}, &store.Error{Op: store.OpCopy, Key: dst, Kind: store.Unavailable, Err: errors.Join(store.ErrUnsettled, err)}
 		}
-		unknown := opts.If.Set() && (k == store.Unavailable || k == store.Timeout)
+		unknown := opts.If.Set() && (k == store.Unavailable || k == store.Timeout) && !errors.Is(err, store.ErrAway)
 		if unknown || !c.again(ctx, err) {
 			return store.Info{}, c.over(ctx, err)
 		}

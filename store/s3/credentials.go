@@ -16,6 +16,14 @@ import (
 // replaced, so that no request meets expired ones.
 const refreshAhead = 5 * time.Minute
 
+// refreshJitter is the part of refreshAhead that is left to chance. The SDK
+// reports an expiry that is earlier by what remains; so credentials are good
+// for surelyAhead after it.
+const (
+	refreshJitter = 0.5
+	surelyAhead   = refreshAhead / 2
+)
+
 // reloadPause is the least time between two readings of the whole chain.
 const reloadPause = time.Second
 
@@ -27,7 +35,7 @@ func loadEnvironment(ctx context.Context, cfg Config) (aws.Config, *chain, error
 			config.WithHTTPClient(awshttp.NewBuildableClient()),
 			config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) {
 				o.ExpiryWindow = refreshAhead
-				o.ExpiryWindowJitterFrac = 0.5
+				o.ExpiryWindowJitterFrac = refreshJitter
 			}),
 		}
 		if cfg.Region != "" {
@@ -59,22 +67,36 @@ type chain struct {
 	current aws.CredentialsProvider // guarded by mu
 	refused bool                    // guarded by mu
 	loaded  time.Time               // guarded by mu; last reload
+	last    aws.Credentials         // guarded by mu; the last that were had
 }
 
-// credentialsError marks that credentials could not be had.
-type credentialsError struct{ err error }
+// credentialsError marks that credentials could not be had. If there have been
+// some before, that is an outage of their source, which passes.
+type credentialsError struct {
+	err     error
+	passing bool
+}
 
 func (e *credentialsError) Error() string { return "get credentials: " + e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// Retrieve implements [aws.CredentialsProvider].
+// Retrieve implements [aws.CredentialsProvider]. While they cannot be replaced,
+// the last credentials are used for as long as the server takes them.
 func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	creds, err := c.provider(ctx).Retrieve(ctx)
-	if err != nil {
-		c.refuse()
-		return creds, &credentialsError{err}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.last = creds
+		return creds, nil
 	}
-	return creds, nil
+	if ctx.Err() == nil {
+		c.refused = true
+	}
+	if c.last.HasKeys() && c.last.CanExpire && c.now().Before(c.last.Expires.Add(surelyAhead)) {
+		return c.last, nil
+	}
+	return creds, &credentialsError{err: err, passing: c.last.HasKeys()}
 }
 
 // provider returns the current provider, after a reload if one is due.

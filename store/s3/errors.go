@@ -63,6 +63,9 @@ func kindOf(ctx context.Context, err error) store.Kind {
 	}
 	var creds *credentialsError
 	if errors.As(err, &creds) {
+		if creds.passing {
+			return store.Unavailable
+		}
 		return store.BadCredentials
 	}
 	status := 0
