@@ -44,6 +44,9 @@ type Options struct {
 	// said something else than was known: it appeared, vanished, or has
 	// another version or other attributes. It must not block.
 	OnChange func(path string)
+	// OnGateways is told, without locks held, that a gateway has appeared, has
+	// left, or has been silent for long. It must not block.
+	OnGateways func()
 }
 
 func (o *Options) setDefaults() {

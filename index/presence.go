@@ -119,12 +119,17 @@ func (p *presence) startLocked() *poll {
 func (p *presence) run(f *poll) {
 	records, err := p.records(p.l.ctx)
 	p.mu.Lock()
+	before := p.count.Load()
 	if err == nil {
 		p.sawLocked(f.began, records)
 	}
 	p.polls = nil
+	changed := p.count.Load() != before
 	p.mu.Unlock()
 	close(f.done)
+	if changed && p.l.opt.OnGateways != nil {
+		p.l.opt.OnGateways()
+	}
 	if err != nil && p.l.ctx.Err() == nil {
 		p.l.opt.Log.Warn("look for other gateways", "error", err)
 	}

@@ -122,10 +122,84 @@
 // from a window of memory, at most 64 MiB for all files, while what was fetched
 // for them goes to the local disk, past the page cache if the disk keeps up.
 //
+// # Trees
+//
+// The rename of a directory copies every object below it and then deletes the
+// sources; [FS.RemoveTree] deletes all that is below a directory. Both survive
+// a crash at any request, because any gateway can go on where another stopped.
+//
+// A record, .causeway/trees/ID, is stored with If-None-Match before anything
+// else: a JSON object with version, operation, paths, phase, owner (gateway,
+// and the id of its state directory), epoch (how often it was taken over), a
+// counter of heartbeats and a nonce. Whoever begins then lists the records, and
+// is [Busy] if another one is about the same trees. A record is changed only
+// with If-Match and a new nonce, which also tells, when an answer was lost,
+// whose change it was. A record of a newer version is reported and left alone.
+//
+// Facts about a rename's copies are in parts, .causeway/tree-parts/ID/EPOCH-N,
+// a JSON array for each page of the listing that had something to copy. A fact
+// names a source with its ETag and time. It is stored before its copy is begun,
+// with what the target held, and again when the copy is made. So a resumer knows:
+//
+//	no fact               the copy was not begun
+//	not done              the target is as it was before, or is the copy (or
+//	                      somebody's later version, which stands in its place)
+//	done, same source     nothing is left to do, whatever became of the target
+//	done, other source    the source was written since, and is copied again
+//
+// Phases of a rename:
+//
+//	copying           the sources are listed and copied, until a listing shows
+//	                  nothing that is not copied as it is, a few times at most
+//	removing sources  entered by a change of the record before the first source
+//	                  goes. A source goes only if a fact says that it was
+//	                  copied as it is; what has arrived since is copied first.
+//	                  Ends when a listing is empty.
+//	undoing           entered from copying if S3 refuses something for good:
+//	                  copies that are still what was made are removed
+//
+// Otherwise a rename is always carried forward, whatever its caller was told. An
+// exclusive one claims the target's marker before the first fact; if the target
+// is somebody else's by then, the record is dropped. The parts go before the
+// record.
+//
+// All that was acknowledged here below the directories is in S3 before an
+// operation on them begins or goes on. A source that is gone when the copies
+// are checked takes its copy along. Temporary files below, and attributes that
+// are not in S3, are put into the journal under their new names before the
+// record goes; if another gateway finishes the rename, they stay where they
+// were.
+//
+// A target that this operation has not made is replaced only if the source is
+// later by the server's clock. Copies demand that the target is as it was
+// listed, and deletions that the source is; a server that cannot do that for
+// copies (Capabilities.CopyIf) is asked just before, except for first copies to
+// names that were free, and one that cannot for deletions (DeleteIf) lists just
+// before. Then a change between the question and the request is lost.
+//
+// A removal deletes all that its first owner finds in one listing. A resumer
+// deletes only what is not younger than the record, by the server's clock and
+// give or take a second, since the directory may have been made anew.
+//
+// An owner changes its record every 10 s, and sends no request that changes
+// something if its last change began more than 20 s ago: it proves first that
+// the record is still its own. One that finds another's nonce is fenced and
+// stops. A gateway takes a record over, by changing its owner, at once if it is
+// that of its own state directory, otherwise if it saw no change for 30 s of its
+// own clock. A request that was under way when its sender was stopped can still
+// arrive then; it is one copy or one deletion of the version that was meant,
+// where the server honours conditions.
+//
+// Records are looked for at Open, when gateways come or go, when an operation on
+// a directory has failed, and every 10 s while there are any. That costs an idle
+// gateway nothing. Trees are locked here while an operation on them is under
+// way, also when it is resumed. Whoever waits for such a lock is told [Timeout]
+// after OpTimeout.
+//
 // # Not POSIX
 //
 // Hard links do not exist. Access times are not kept. The rename of a directory
-// is a copy of every object below it. A directory is also removed when it was
+// is a copy of every object below it (see Trees). A directory is also removed when it was
 // empty at a listing not older than DirTTL and somebody else put a file there
 // since; nothing is lost then, since only its marker object goes and the file
 // still implies the directory.
@@ -133,15 +207,17 @@
 // # Lock order
 //
 //	pathLocks (held over requests)
+//	treeTask.proving, treeTask.beating (held over requests about their record)
 //	flights (never held while waiting)
 //	spool.mu
 //	node.mu
+//	trees.mu, treeTask.mu
 //	nodeTable.mu, FS.mu, deleter.mu, diskCache.mu, content.mu
 //	ledger.mu
 //
 // Locks of the last two lines are leaves, except that content.mu may be held
 // when diskCache.mu or ledger.mu is taken. Waiting for S3 happens with pathLocks
-// only; waiting for the local disk also with node.mu. A parcel is sent without a
+// and the locks of a record only; waiting for the local disk also with node.mu. A parcel is sent without a
 // path lock, so that nobody waits for it: whoever removes or replaces its name
 // drops it from the spool, and if it is under way, lets what follows in S3 wait
 // until it is over. Invalidators are called with no lock of this list held but

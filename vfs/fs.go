@@ -34,6 +34,7 @@ type FS struct {
 	deleter  *deleter
 	spool    *spool
 	session  string // tells what this state directory has sent from what others have
+	trees    *trees
 	locks    *pathLocks
 	nodes    *nodeTable
 	links    *lru.Cache[store.ETag, string] // targets of symbolic links
@@ -87,13 +88,15 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs := &FS{store: opts.Store, now: opts.Now, log: opts.Log, opts: opts, staged: staged, state: state,
 		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, started: opts.Now(),
 		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}}
+	fs.locks.patience = opts.OpTimeout
 	fs.window = newWindow(opts.Memory/4, opts.Now)
 	fs.buffers.New = func() any { b := make([]byte, blockSize); return &b }
 	fs.bg, fs.endBG = context.WithCancel(context.WithoutCancel(ctx))
 	fs.cache = openCache(state.cacheDir(), opts.CacheSize)
+	fs.trees = newTrees(fs)
 	fs.idx = index.Open(index.Options{Store: opts.Store, Now: opts.Now, Log: opts.Log, DirTTL: opts.DirTTL,
 		Verify: opts.Verify, Strict: opts.Strict, MaxEntries: int(opts.Memory / bytesPerEntry),
-		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange})
+		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange, OnGateways: fs.lookForTrees})
 	fs.deleter, fs.spool = newDeleter(fs), newSpool(fs)
 	fs.kept.Store(int64(state.countKept()))
 	if !opts.ReadOnly {
@@ -104,6 +107,9 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs.wg.Go(fs.deleter.run)
 	fs.wg.Go(fs.attrLoop)
 	fs.wg.Go(fs.housekeeping)
+	if !opts.ReadOnly {
+		fs.wg.Go(fs.trees.run)
+	}
 	if left := state.leftUploads(); len(left) > 0 && !opts.ReadOnly {
 		fs.start(func(ctx context.Context) { fs.abortLeft(ctx, left) })
 	}
@@ -146,6 +152,7 @@ func (o *Options) setDefaults() {
 	def(&o.DirTTL, time.Second)
 	def(&o.Verify, 30*time.Second)
 	def(&o.OpTimeout, 30*time.Second)
+	def(&o.treeLook, treeLook)
 	if o.CacheSize == 0 {
 		o.CacheSize = 10 << 30
 	}
@@ -334,7 +341,7 @@ func (fs *FS) Stats() Stats {
 	s := Stats{Nodes: fs.nodes.size(), OpenHandles: int(fs.handles.Load()), Committing: int(fs.committing.Load()),
 		Commits: fs.commits.Load(), CommitErrors: fs.commitErrors.Load(), PendingUnlink: fs.deleter.pending(),
 		KeptVersions: int(fs.kept.Load()), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
-		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways}
+		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways, Trees: fs.trees.progress()}
 	s.SpoolFiles, s.SpoolBytes, s.SpoolOldest = fs.spool.usage()
 	for _, n := range fs.localNodes() {
 		n.mu.Lock()

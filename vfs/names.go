@@ -375,6 +375,7 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 		}
 	}
 	if err := fs.checkEmpty(ctx, n, path); err != nil {
+		fs.lookForTrees() // perhaps a removal or rename that nobody carries on
 		return err
 	}
 	if n != nil {

@@ -40,6 +40,8 @@ type Options struct {
 
 	Now func() time.Time // [time.Now]
 	Log *slog.Logger     // [discard]
+
+	treeLook time.Duration // set by tests [treeLook]
 }
 
 // DefaultStaged are the names that programs use for files that they are about

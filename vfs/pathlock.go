@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // pathLocks serialises operations on the same key: a commit, the removal and
@@ -22,6 +23,10 @@ type pathLocks struct {
 	wanted  map[string]int // tree locks waiting
 	intents map[string]int // plain locks and tree locks strictly below
 	changed chan struct{}  // closed and replaced when a lock is given back
+
+	// patience bounds the wait for a tree that is being renamed or removed,
+	// which may take hours; 0: not bounded. Constant.
+	patience time.Duration
 }
 
 func newPathLocks() *pathLocks {
@@ -29,7 +34,8 @@ func newPathLocks() *pathLocks {
 		intents: map[string]int{}, changed: make(chan struct{})}
 }
 
-// lock takes all paths, and returns what gives them back. The error is ctx's.
+// lock takes all paths, and returns what gives them back. The error is ctx's, or
+// DeadlineExceeded if the paths lie in a tree that stays locked for long.
 func (l *pathLocks) lock(ctx context.Context, paths ...string) (func(), error) {
 	return l.acquire(ctx, paths, false)
 }
@@ -47,8 +53,14 @@ func (l *pathLocks) acquire(ctx context.Context, paths []string, tree bool) (fun
 		l.add(l.wanted, paths, 1)
 		defer l.add(l.wanted, paths, -1)
 	}
+	var enough <-chan time.Time
 	for !l.free(paths, tree) {
 		changed := l.changed
+		if !l.inTree(paths) {
+			enough = nil
+		} else if enough == nil && l.patience > 0 {
+			enough = time.After(l.patience)
+		}
 		l.mu.Unlock()
 		select {
 		case <-changed:
@@ -57,6 +69,10 @@ func (l *pathLocks) acquire(ctx context.Context, paths []string, tree bool) (fun
 			l.mu.Lock()
 			l.wake() // others may have waited for our wish only
 			return nil, ctx.Err()
+		case <-enough:
+			l.mu.Lock()
+			l.wake()
+			return nil, context.DeadlineExceeded
 		}
 	}
 	l.grant(paths, tree, 1)
@@ -85,6 +101,21 @@ func (l *pathLocks) free(paths []string, tree bool) bool {
 		}
 	}
 	return true
+}
+
+// inTree reports whether one of the paths is in a tree that is locked.
+func (l *pathLocks) inTree(paths []string) bool {
+	for _, p := range paths {
+		if l.trees[p] > 0 {
+			return true
+		}
+		for dir := range ancestors(p) {
+			if l.trees[dir] > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (l *pathLocks) grant(paths []string, tree bool, n int) {

@@ -25,6 +25,7 @@ import (
 //	version    the version of this layout
 //	bucket     the bucket and prefix that the journal is about
 //	journal/   what was acknowledged and is not in S3, see package journal
+//	id         names the directory in records of operations on trees, and parcels of the spool
 //	staged/    bytes that are not in S3, and of objects being read
 //	cache/     whole files of known versions
 //	boot       the boot of the machine during which cache/ was filled

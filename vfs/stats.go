@@ -31,6 +31,8 @@ type Stats struct {
 
 	SpoolOldest time.Time `json:"spool_oldest,omitzero"` // when the oldest of these was acknowledged
 
+	Trees []TreeProgress `json:"trees,omitempty"` // renames and removals of directories under way here
+
 	LastError     string    `json:"last_error,omitempty"`
 	LastErrorTime time.Time `json:"last_error_time,omitzero"`
 }
