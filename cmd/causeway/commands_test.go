@@ -120,11 +120,12 @@ func TestStatusCommand(t *testing.T) {
 	}
 
 	dir := filepath.Join(run, "causeway")
+	trees := []vfs.TreeProgress{{Op: "rename", Src: "old dir", Dst: "new", Phase: "copying", Done: 3, Total: 70, Resumed: true}}
 	s := status.NewServer(func() status.Report {
 		return status.Report{
 			Version: "v1", State: status.Serving, Mountpoint: mountpoint, Bucket: "s3://b", StateDir: state,
 			Missing:  []string{"If-Match"},
-			Files:    vfs.Stats{Committing: 3, Commits: 9, KeptVersions: 1, HiddenKeys: 4, LastError: "boom", LastErrorTime: time.Now()},
+			Files:    vfs.Stats{Committing: 3, Commits: 9, KeptVersions: 1, HiddenKeys: 4, Trees: trees, LastError: "boom", LastErrorTime: time.Now()},
 			Requests: []status.Request{{Kind: "PUT", Count: 12, P50Ms: 15.25, BytesSent: 2048}},
 		}
 	})
@@ -138,7 +139,7 @@ func TestStatusCommand(t *testing.T) {
 	}
 
 	text := must(t, env, "status", mountpoint)
-	for _, want := range []string{"s3://b on " + mountpoint, "3 commits", "commits", "causeway recover", "causeway doctor", "boom", "PUT", "15.2", "2 KiB", "If-Match"} {
+	for _, want := range []string{"s3://b on " + mountpoint, "3 commits", "commits", "causeway recover", "causeway doctor", "boom", "old dir to new: copying, 3 of 70 objects", "PUT", "15.2", "2 KiB", "If-Match"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causewayfs/causeway/gateway/status"
+	"github.com/causewayfs/causeway/vfs"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -150,6 +151,9 @@ func writeReport(w io.Writer, r status.Report) error {
 	} else {
 		line("on its way", "nothing, all is in S3")
 	}
+	for _, tree := range f.Trees {
+		line(tree.Op, "%s", treeProgress(tree))
+	}
 	line("commits", "%d, failed %d", f.Commits, f.CommitErrors)
 	if f.KeptVersions > 0 {
 		line("KEPT", "%s not committed: see causeway recover", plural(int64(f.KeptVersions), "version"))
@@ -166,6 +170,19 @@ func writeReport(w io.Writer, r status.Report) error {
 		return err
 	}
 	return writeRequests(w, r.Requests)
+}
+
+// treeProgress describes the rename or removal of a directory.
+func treeProgress(t vfs.TreeProgress) string {
+	text := t.Src
+	if t.Dst != "" {
+		text += " to " + t.Dst
+	}
+	text += fmt.Sprintf(": %s, %d of %s, since %s", t.Phase, t.Done, plural(t.Total, "object"), t.Since.Local().Format(time.DateTime))
+	if t.Resumed {
+		text += ", begun by an earlier run or another gateway"
+	}
+	return oneLine(text)
 }
 
 func writeRequests(w io.Writer, requests []status.Request) error {

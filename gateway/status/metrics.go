@@ -1,6 +1,7 @@
 package status
 
 import (
+	"github.com/causewayfs/causeway/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -31,6 +32,9 @@ var plain = []plainMetric{
 	gauge("causeway_kept_versions", "Versions that could not be committed and wait for causeway recover.", func(r Report) float64 { return float64(r.Files.KeptVersions) }),
 	gauge("causeway_cache_bytes", "File data in the cache on disk.", func(r Report) float64 { return float64(r.Files.CacheBytes) }),
 	gauge("causeway_index_entries", "Names held in memory.", func(r Report) float64 { return float64(r.Files.IndexEntries) }),
+	gauge("causeway_tree_operations", "Renames and removals of directories under way.", func(r Report) float64 { return float64(len(r.Files.Trees)) }),
+	gauge("causeway_tree_objects_done", "Objects that these have copied or removed.", func(r Report) float64 { return sumTrees(r, func(t vfs.TreeProgress) int64 { return t.Done }) }),
+	gauge("causeway_tree_objects_found", "Objects that these have found.", func(r Report) float64 { return sumTrees(r, func(t vfs.TreeProgress) int64 { return t.Total }) }),
 	gauge("causeway_hidden_keys", "Keys seen that cannot be shown as a path.", func(r Report) float64 { return float64(r.Files.HiddenKeys) }),
 }
 
@@ -47,6 +51,14 @@ func gauge(name, help string, value func(Report) float64) plainMetric {
 
 func counter(name, help string, value func(Report) float64) plainMetric {
 	return plainMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, value}
+}
+
+func sumTrees(r Report, of func(vfs.TreeProgress) int64) float64 {
+	sum := int64(0)
+	for _, t := range r.Files.Trees {
+		sum += of(t)
+	}
+	return float64(sum)
 }
 
 func oneIf(b bool) float64 {

@@ -33,7 +33,9 @@ func full() Report {
 		Files: vfs.Stats{
 			Nodes: 1, OpenHandles: 2, StagedFiles: 3, StagedBytes: 4, DirtyFiles: 5, Committing: 6, Commits: 7,
 			CommitErrors: 8, PendingUnlink: 9, PendingAttr: 10, KeptVersions: 11, CacheBytes: 12, CacheFiles: 13,
-			IndexEntries: 14, IndexDirs: 15, HiddenKeys: 16, Gateways: 17, LastError: "put a: timed out", LastErrorTime: at,
+			IndexEntries: 14, IndexDirs: 15, HiddenKeys: 16, Gateways: 17,
+			Trees:     []vfs.TreeProgress{{Op: "rename", Src: "a", Dst: "b", Phase: "copying", Done: 18, Total: 19, Since: at, Resumed: true}},
+			LastError: "put a: timed out", LastErrorTime: at,
 		},
 		Requests: []Request{{
 			Kind: "PUT", Count: 10, Errors: 1, InFlight: 2, Outcomes: map[string]int64{"timed out": 1, "conflicting write": 2},
