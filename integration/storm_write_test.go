@@ -179,6 +179,9 @@ func (w *stormWorker) put(f *os.File, b []byte, at int64) error {
 			}
 			return err
 		}))
+		if err != nil {
+			break // the program gives up
+		}
 	}
 	if w.rng.IntN(3) == 0 {
 		w.dog.call("fsync", f.Sync) // if it cannot, close tries again

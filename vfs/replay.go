@@ -91,6 +91,9 @@ func (fs *FS) replayMove(ctx context.Context, id journal.ID, it intent) {
 		return
 	}
 	defer unlock()
+	if fs.deleter.settleKey(ctx, it.To) != nil { // an older removal hides it
+		return
+	}
 	src, err1 := fs.store.Head(ctx, it.Path)
 	dst, err2 := fs.store.Head(ctx, it.To)
 	if err := errors.Join(err1, err2); err != nil && !store.IsKind(err1, store.NotExist) && !store.IsKind(err2, store.NotExist) {

@@ -135,6 +135,9 @@ func (r *crashRun) point(t *testing.T, number int, p crashPoint) {
 	r.ruin(t, p)
 	if p.stateLost {
 		victim.loseState(t)
+		for _, w := range r.retired { // these are of the first gateway, as are scripts
+			maps.DeleteFunc(w.tree, func(p string, _ crashFile) bool { return w != scripted && temporary(p) })
+		}
 	}
 	trace := victim.trace()
 	why := *victim.why.Load()
