@@ -104,7 +104,7 @@ func (g *gateway) options() (vfs.Options, error) {
 	if s.memory < leastMemory {
 		return vfs.Options{}, &usageError{fmt.Errorf("--memory must be at least %s", formatSize(leastMemory))}
 	}
-	return vfs.Options{
+	o := vfs.Options{
 		StateDir:  g.stateDir,
 		Bucket:    g.target.String(),
 		UID:       s.uid,
@@ -120,7 +120,9 @@ func (g *gateway) options() (vfs.Options, error) {
 		CacheSize: max(int64(s.cacheSize), 1),
 		Memory:    limitMemory(int64(s.memory), g.getenv),
 		Log:       g.log,
-	}, nil
+	}
+	err := s.commitsLocally(&o)
+	return o, err
 }
 
 // orShortest returns d, or for 0 the shortest time there is, since 0 stands
