@@ -219,7 +219,7 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 	if err := os.MkdirAll(run, 0o700); err != nil {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
-	s := &statusServer{Server: status.NewServer(g.snapshot, g.stack.counted, collectors.NewGoCollector())}
+	s := &statusServer{Server: status.NewServer(g.snapshot, g.sync, g.stack.counted, collectors.NewGoCollector())}
 	socket := status.SocketPath(g.stateDir, run)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -18,6 +20,8 @@ var plain = []plainMetric{
 	gauge("causeway_uptime_seconds", "Time since the start.", func(r Report) float64 { return r.UptimeSecs }),
 	gauge("causeway_draining", "1 while the gateway is on its way out.", func(r Report) float64 { return oneIf(r.State == Draining) }),
 	gauge("causeway_resident_bytes", "Resident memory.", func(r Report) float64 { return float64(r.Memory.Resident) }),
+	gauge("causeway_goroutines", "Goroutines.", func(r Report) float64 { return float64(r.Goroutines) }),
+	gauge("causeway_open_fds", "Open file descriptors of the process.", func(r Report) float64 { return float64(r.OpenFDs) }),
 	gauge("causeway_nodes", "Files and directories known to the kernel, open or uncommitted.", func(r Report) float64 { return float64(r.Files.Nodes) }),
 	gauge("causeway_open_handles", "Open files and directories.", func(r Report) float64 { return float64(r.Files.OpenHandles) }),
 	gauge("causeway_staged_files", "Temporary names that wait to be renamed.", func(r Report) float64 { return float64(r.Files.StagedFiles) }),
@@ -26,6 +30,11 @@ var plain = []plainMetric{
 	gauge("causeway_commits_in_flight", "Commits in flight.", func(r Report) float64 { return float64(r.Files.Committing) }),
 	counter("causeway_commits_total", "Commits that succeeded.", func(r Report) float64 { return float64(r.Files.Commits) }),
 	counter("causeway_commit_errors_total", "Commits that failed.", func(r Report) float64 { return float64(r.Files.CommitErrors) }),
+	gauge("causeway_spool_files", "Files that were acknowledged with --commit local and are not in S3 yet.", func(r Report) float64 { return float64(r.Files.SpoolFiles) }),
+	gauge("causeway_spool_bytes", "Bytes of these.", func(r Report) float64 { return float64(r.Files.SpoolBytes) }),
+	gauge("causeway_spool_oldest_age_seconds", "Time since the oldest of these was acknowledged; 0 without any.", Report.spoolAge),
+	gauge("causeway_journal_intents", "What was acknowledged and is in the journal until it is in S3.", func(r Report) float64 { return float64(r.Files.JournalIntents) }),
+	gauge("causeway_journal_bytes", "Size of the journal on disk.", func(r Report) float64 { return float64(r.Files.JournalBytes) }),
 	gauge("causeway_pending_removals", "Acknowledged removals that are not in S3 yet.", func(r Report) float64 { return float64(r.Files.PendingUnlink) }),
 	gauge("causeway_pending_attributes", "Attribute changes that are not in S3 yet.", func(r Report) float64 { return float64(r.Files.PendingAttr) }),
 	gauge("causeway_kept_versions", "Versions that could not be committed and wait for causeway recover.", func(r Report) float64 { return float64(r.Files.KeptVersions) }),
@@ -47,6 +56,15 @@ func gauge(name, help string, value func(Report) float64) plainMetric {
 
 func counter(name, help string, value func(Report) float64) plainMetric {
 	return plainMetric{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, value}
+}
+
+// spoolAge is how old the oldest file is that waits for S3, in seconds.
+func (r Report) spoolAge() float64 {
+	if r.Files.SpoolOldest.IsZero() {
+		return 0
+	}
+	now := r.Started.Add(time.Duration(r.UptimeSecs * float64(time.Second)))
+	return max(now.Sub(r.Files.SpoolOldest).Seconds(), 0)
 }
 
 func oneIf(b bool) float64 {
