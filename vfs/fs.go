@@ -346,6 +346,10 @@ func (fs *FS) Stats() Stats {
 		KeptVersions: int(fs.kept.Load()), Recalled: fs.recalled.Load(), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
 		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways, Trees: fs.trees.progress()}
 	s.SpoolFiles, s.SpoolBytes, s.SpoolOldest = fs.spool.usage()
+	if fs.ledger != nil {
+		j := fs.ledger.j.Stats()
+		s.JournalIntents, s.JournalBytes = j.Live, j.TotalBytes
+	}
 	for _, n := range fs.localNodes() {
 		n.mu.Lock()
 		if f := n.file; f != nil {

@@ -263,9 +263,10 @@ func syncFile(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Kept lists the versions that could not be committed, oldest first, and the
-// temporary files of a gateway that has ended. It may be called while a gateway
-// has the directory; its temporary files are its own business then.
+// Kept lists the versions that could not be committed, oldest first, and of a
+// gateway that has ended the temporary files and those that wait to be sent. It
+// may be called while a gateway has the directory; its journal is its own
+// business then.
 func Kept(dir string) ([]KeptVersion, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "kept"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -297,35 +298,65 @@ func Kept(dir string) ([]KeptVersion, error) {
 	return all, nil
 }
 
-// stagedID begins the id of a kept version that is in the journal.
-const stagedID = "staged-"
+// These begin the ids of kept versions that are in the journal.
+const (
+	stagedID = "staged-"
+	unsentID = "unsent-"
+)
+
+// Unsent counts what a gateway that has ended acknowledged and did not send to
+// S3, other than temporary files: the next one does. While one runs it is 0.
+func Unsent(dir string) (int, error) {
+	if inUse(dir) {
+		return 0, nil
+	}
+	n := 0
+	err := leftIntents(dir, func(_ journal.ID, it intent) {
+		if it.Op != intentStaged {
+			n++
+		}
+	})
+	return n, err
+}
+
+// leftIntents calls fn for what is in the journal.
+func leftIntents(dir string, fn func(journal.ID, intent)) error {
+	left, err := journal.Load(filepath.Join(dir, "journal"))
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	for _, l := range left {
+		it, err := decodeIntent(l.Body)
+		if err != nil {
+			return err
+		}
+		fn(l.ID, it)
+	}
+	return nil
+}
 
 // keptStaged lists the files in the journal of a gateway that has ended.
 func keptStaged(dir string) ([]KeptVersion, error) {
 	if inUse(dir) {
 		return nil, nil
 	}
-	left, err := journal.Load(filepath.Join(dir, "journal"))
-	if err != nil {
-		return nil, fmt.Errorf("read the journal: %w", err)
-	}
 	var all []KeptVersion
-	for _, l := range left {
-		it, err := decodeIntent(l.Body)
-		if err != nil {
-			return nil, err
+	err := leftIntents(dir, func(id journal.ID, it intent) {
+		k := KeptVersion{ID: strconv.FormatUint(uint64(id), 10), Path: it.Path, Size: it.Size, Time: it.Time, Base: string(it.ETag), data: it.data}
+		switch it.Op {
+		case intentStaged:
+			k.ID, k.Reason = stagedID+k.ID, "a temporary file that was not renamed; the next mount shows it again"
+		case intentPut:
+			k.ID, k.Reason = unsentID+k.ID, "waits to be sent; the next mount sends it"
+		default:
+			return
 		}
-		if it.Op != intentStaged {
-			continue
-		}
-		k := KeptVersion{ID: stagedID + strconv.FormatUint(uint64(l.ID), 10), Path: it.Path, Size: it.Size, Time: it.Time,
-			Reason: "a temporary file that was not renamed; the next mount shows it again", data: it.data}
 		if it.File != "" {
 			k.File = filepath.Join(dir, "staged", it.File)
 		}
 		all = append(all, k)
-	}
-	return all, nil
+	})
+	return all, err
 }
 
 // inUse reports whether a gateway has the directory.
@@ -343,8 +374,10 @@ func DropKept(dir, id string) error {
 	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
 		return fmt.Errorf("%q is not the id of a kept version", id)
 	}
-	if number, ok := strings.CutPrefix(id, stagedID); ok {
-		return dropStaged(dir, number)
+	for _, prefix := range []string{stagedID, unsentID} {
+		if number, ok := strings.CutPrefix(id, prefix); ok {
+			return dropIntent(dir, number)
+		}
 	}
 	path := filepath.Join(dir, "kept", id)
 	if _, err := os.Stat(path); err != nil {
@@ -353,8 +386,8 @@ func DropKept(dir, id string) error {
 	return os.RemoveAll(path)
 }
 
-// dropStaged takes a file out of the journal of a gateway that has ended.
-func dropStaged(dir, number string) error {
+// dropIntent takes a file out of the journal of a gateway that has ended.
+func dropIntent(dir, number string) error {
 	s, err := openStateDir(dir, time.Now())
 	if err != nil {
 		return fmt.Errorf("drop kept version: %w", err)

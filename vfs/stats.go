@@ -30,6 +30,9 @@ type Stats struct {
 	HiddenKeys    int64 `json:"hidden_keys"` // keys seen that cannot be a path
 	Gateways      int   `json:"gateways"`    // others seen on this bucket
 
+	JournalIntents int   `json:"journal_intents"` // acknowledged changes of all kinds that are not in S3
+	JournalBytes   int64 `json:"journal_bytes"`   // of its files, with what has ended and is not cleaned yet
+
 	SpoolOldest time.Time `json:"spool_oldest,omitzero"` // when the oldest of these was acknowledged
 
 	Trees []TreeProgress `json:"trees,omitempty"` // renames and removals of directories under way here

@@ -129,7 +129,7 @@ func TestStatusCommand(t *testing.T) {
 			Files:    vfs.Stats{Committing: 3, Commits: 9, KeptVersions: 1, HiddenKeys: 4, Trees: trees, LastError: "boom", LastErrorTime: time.Now()},
 			Requests: []status.Request{{Kind: "PUT", Count: 12, P50Ms: 15.25, BytesSent: 2048}},
 		}
-	})
+	}, nil)
 	socket := status.SocketPath(state, dir)
 	if err := s.ListenUnix(socket); err != nil {
 		t.Fatal(err)

@@ -104,7 +104,7 @@ func (g *gateway) options() (vfs.Options, error) {
 	if s.memory < leastMemory {
 		return vfs.Options{}, &usageError{fmt.Errorf("--memory must be at least %s", formatSize(leastMemory))}
 	}
-	return vfs.Options{
+	o := vfs.Options{
 		StateDir:  g.stateDir,
 		Bucket:    g.target.String(),
 		UID:       s.uid,
@@ -120,7 +120,9 @@ func (g *gateway) options() (vfs.Options, error) {
 		CacheSize: max(int64(s.cacheSize), 1),
 		Memory:    limitMemory(int64(s.memory), g.getenv),
 		Log:       g.log,
-	}, nil
+	}
+	err := s.commitsLocally(&o)
+	return o, err
 }
 
 // orShortest returns d, or for 0 the shortest time there is, since 0 stands
@@ -217,7 +219,7 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 	if err := os.MkdirAll(run, 0o700); err != nil {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
-	s := &statusServer{Server: status.NewServer(g.snapshot, g.stack.counted, collectors.NewGoCollector())}
+	s := &statusServer{Server: status.NewServer(g.snapshot, g.sync, g.stack.counted, collectors.NewGoCollector())}
 	socket := status.SocketPath(g.stateDir, run)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err

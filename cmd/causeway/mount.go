@@ -17,6 +17,13 @@ func newMount(a *app) *cobra.Command {
 the filesystem answers. Every file is the object of the same name; when close or
 fsync returns 0, the object is stored.
 
+--commit local is faster: close returns when the file is durable in the state
+directory, from which it is sent soon after, also by the next mount if this one
+is killed. It is lost with the disk until then, other hosts see it later, and a
+conflict with one of them is not told to the program: causeway recover lists the
+version that lost. fsync still waits for S3 unless --fsync local is given, and
+causeway sync does so for a file or for all. The --spool flags limit what waits.
+
 The command stays in the foreground until the directory is unmounted or it gets
 SIGINT or SIGTERM. It then sends what is still on its way, and unmounts. A second
 signal leaves the rest in the state directory, where causeway recover finds it.
@@ -28,6 +35,7 @@ host, give the second mount a --state-dir of its own.`,
 		Example: `  causeway mount s3://my-bucket /mnt/bucket
   causeway mount s3://my-bucket/projects/a /mnt/a --region eu-central-1 --daemon
   causeway mount s3://data /mnt/data --endpoint http://10.0.0.5:9000 --allow-other --umask 002
+  causeway mount s3://my-bucket /mnt/bucket --commit local --spool-size 50GiB
   fusermount3 -u /mnt/bucket                 # unmount (as root: umount)`,
 		Args: usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,6 +46,7 @@ host, give the second mount a --state-dir of its own.`,
 	s.endpointFlags(f)
 	s.stateFlag(f)
 	s.filesystemFlags(f)
+	s.commitFlags(f)
 	s.mountFlags(f)
 	s.statusFlag(f)
 	s.logFlag(f)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/metrics"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ func (g *gateway) snapshot() status.Report {
 		ReadOnly:     g.settings.readOnly,
 		SingleWriter: g.settings.singleWriter,
 		Missing:      append([]string{}, g.stack.caps.Missing()...),
+		Commit:       g.settings.commit.value,
+		Goroutines:   runtime.NumGoroutine(),
+		OpenFDs:      openFDs(),
 		Memory:       memoryUse(int64(g.settings.memory)),
 		Files:        g.fs.Stats(),
 		S3:           g.stack.reach(),
@@ -35,6 +39,15 @@ func (g *gateway) snapshot() status.Report {
 		r.State = status.Draining
 	}
 	return r
+}
+
+// openFDs counts the open file descriptors of this process.
+func openFDs() int {
+	entries, err := os.ReadDir("/dev/fd") // on Linux a link to /proc/self/fd
+	if err != nil {
+		return 0
+	}
+	return max(len(entries)-1, 0) // the listing has one of its own
 }
 
 // memoryUse returns what this process uses.

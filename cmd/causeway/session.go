@@ -90,13 +90,31 @@ func (s *session) drain(ctx context.Context) error {
 		}
 		return unmountErr
 	case errors.Is(context.Cause(ctx), errInterruptedAgain):
-		err = fmt.Errorf("%w, so the rest stays in %s", errInterruptedAgain, s.stateDir)
+		err = fmt.Errorf("%w: %s", errInterruptedAgain, s.left())
 	}
 	return errors.Join(unmountErr, &problem{
 		what:   "bring everything to S3",
 		err:    err,
 		remedy: "causeway recover --state-dir " + s.stateDir + " lists what is not there",
 	})
+}
+
+// left says what the filesystem, which is closed, has left in its journal.
+func (s *session) left() string {
+	st := s.fs.Stats()
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		noun string
+	}{{st.SpoolFiles, "file"}, {st.PendingUnlink, "removal"}, {st.PendingAttr, "attribute change"}} {
+		if p.n > 0 {
+			parts = append(parts, plural(int64(p.n), p.noun))
+		}
+	}
+	if len(parts) == 0 {
+		return "the rest stays in " + s.stateDir
+	}
+	return strings.Join(parts, ", ") + " stay in the journal in " + s.stateDir + "; the next mount sends them"
 }
 
 // unmount takes the mount away: in the ordinary way if its users let go of it
@@ -118,19 +136,34 @@ func (s *session) unmount(ctx context.Context) error {
 	return nil
 }
 
-// progress returns a function that prints what is left, when that changes.
+// progress returns a function that prints what is left, when that changes, at
+// first and then from time to time.
 func (s *session) progress() func(vfs.Stats) {
-	last := ""
+	last, at := "", time.Time{}
 	return func(st vfs.Stats) {
-		if text := pending(st); text != "" && text != last {
-			last = text
+		now := time.Now()
+		if text := pending(st, now); text != "" && text != last && now.Sub(at) >= progressEvery {
+			last, at = text, now
 			fmt.Fprintf(s.stderr, "causeway: draining: %s\n", text)
 		}
 	}
 }
 
-// pending says what of st is not in S3 yet; empty if all of it is.
-func pending(st vfs.Stats) string {
+// pending says what of st is not in S3 yet at now; empty if all of it is.
+func pending(st vfs.Stats, now time.Time) string {
+	var all []string
+	if st.SpoolFiles > 0 {
+		age := max(now.Sub(st.SpoolOldest), 0).Round(time.Second)
+		all = append(all, fmt.Sprintf("waiting for S3: %s, %s, oldest %s", plural(int64(st.SpoolFiles), "file"), humanSize(st.SpoolBytes), age))
+	}
+	if other := unsent(st); other != "" {
+		all = append(all, other)
+	}
+	return strings.Join(all, "; ")
+}
+
+// unsent says what else is not in S3 yet than what waits in the spool.
+func unsent(st vfs.Stats) string {
 	var parts []string
 	add := func(n int, noun string) {
 		if n > 0 {

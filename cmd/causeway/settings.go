@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"time"
@@ -34,6 +35,13 @@ type settings struct {
 	cacheSize sizeValue
 	memory    sizeValue
 
+	// When a call has done its work.
+	commit     enumValue
+	fsync      enumValue
+	spoolFiles uint32
+	spoolSize  sizeValue
+	spoolAge   durationValue
+
 	// How it is mounted.
 	status     addrValue
 	allowOther bool
@@ -57,15 +65,20 @@ const (
 	defaultDirTTL    = time.Second
 	defaultVerify    = 30 * time.Second
 	defaultCacheSize = 10 << 30
+	defaultSpoolSize = 10 << 30
 	defaultUmask     = 0o022
 	defaultListen    = "127.0.0.1:8420"
 	defaultScanKeys  = 100_000
+
+	defaultSpoolFiles = 20_000
 )
 
 func newSettings() *settings {
 	return &settings{
 		logLevel: enumValue{"info", []string{"debug", "info", "warn", "error"}},
 		foreign:  enumValue{"background", []string{"background", "strict"}},
+		commit:   enumValue{"remote", []string{"remote", "local"}},
+		fsync:    enumValue{"remote", []string{"remote", "local"}},
 	}
 }
 
@@ -98,6 +111,16 @@ func (s *settings) filesystemFlags(f *pflag.FlagSet) {
 	f.BoolVar(&s.singleWriter, "single-writer", false, "mount although the endpoint does not enforce conditional writes; safe only without other writers")
 }
 
+// commitFlags say where the bytes are when close and fsync return.
+func (s *settings) commitFlags(f *pflag.FlagSet) {
+	s.spoolFiles, s.spoolSize = defaultSpoolFiles, defaultSpoolSize
+	f.Var(&s.commit, "commit", "where a file is when close returns: in S3, or on this host's disk and sent soon after; causeway sync waits for that")
+	f.Var(&s.fsync, "fsync", "where a file is when fsync returns, with --commit local")
+	f.Uint32Var(&s.spoolFiles, "spool-files", s.spoolFiles, "`N` files at most wait to be sent, with --commit local; then close waits, and is ENOSPC if S3 takes none")
+	f.Var(&s.spoolSize, "spool-size", "`SIZE` that at most waits to be sent, with --commit local; like --spool-files")
+	f.Var(&s.spoolAge, "spool-age", "`AGE` of the oldest file that waits to be sent at which no more are taken, with --commit local; 0s is no limit")
+}
+
 // mountFlags say how the filesystem appears on this host.
 func (s *settings) mountFlags(f *pflag.FlagSet) {
 	s.umask = defaultUmask
@@ -116,6 +139,21 @@ func (s *settings) statusFlag(f *pflag.FlagSet) {
 // logFlag says how much is logged.
 func (s *settings) logFlag(f *pflag.FlagSet) {
 	f.Var(&s.logLevel, "log-level", "least severe messages to log on stderr")
+}
+
+// commitsLocally fills in of o when a close is done.
+func (s *settings) commitsLocally(o *vfs.Options) error {
+	o.CommitLocal, o.FsyncLocal = s.commit.value == "local", s.fsync.value == "local"
+	o.SpoolFiles, o.SpoolBytes, o.SpoolAge = int(s.spoolFiles), int64(s.spoolSize), time.Duration(s.spoolAge)
+	switch {
+	case o.FsyncLocal && !o.CommitLocal:
+		return &usageError{errors.New("--fsync local needs --commit local: otherwise close waits for S3 all the same")}
+	case s.spoolFiles == 0:
+		return &usageError{errors.New("--spool-files must be at least 1")}
+	case s.spoolSize == 0:
+		return &usageError{errors.New("--spool-size must be larger than 0")}
+	}
+	return nil
 }
 
 // s3Config returns what opens the target.

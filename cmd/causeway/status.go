@@ -150,13 +150,16 @@ func writeReport(w io.Writer, r status.Report) error {
 		line("WARNING", "the endpoint does not enforce %s: no other writer may use the bucket", strings.Join(r.Missing, ", "))
 	}
 	f := r.Files
-	if rest := pending(f); rest != "" {
+	if rest := pending(f, time.Now()); rest != "" {
 		line("on its way", "%s", rest)
 	} else {
 		line("on its way", "nothing, all is in S3")
 	}
 	for _, tree := range f.Trees {
 		line(tree.Op, "%s", treeProgress(tree))
+	}
+	if f.JournalIntents > 0 {
+		line("journal", "%s, %s on disk", plural(int64(f.JournalIntents), "change"), humanSize(f.JournalBytes))
 	}
 	line("commits", "%d, failed %d", f.Commits, f.CommitErrors)
 	if f.KeptVersions > 0 {

@@ -53,6 +53,7 @@ it is free. --listen itself serves /status, /-/metrics and /-/health.`,
 	f.Var(&s.listen, "listen", "`ADDR` of the status page, metrics and health; loopback unless a host is written")
 	f.BoolVar(&s.noFuse, "no-fuse", false, "do not mount")
 	s.filesystemFlags(f)
+	s.commitFlags(f)
 	s.mountFlags(f)
 	s.logFlag(f)
 	completeEnums(cmd)

@@ -1,8 +1,11 @@
 package status
 
 import (
-	"github.com/causewayfs/causeway/vfs"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/causewayfs/causeway/vfs"
 )
 
 // collector turns a Report into Prometheus metrics each time it is scraped,
@@ -26,6 +29,8 @@ var plain = []plainMetric{
 	counter("causeway_s3_retries_total", "Requests that were sent again.", func(r Report) float64 { return float64(r.S3.Retries) }),
 	counter("causeway_s3_budget_waits_total", "Retries that waited for the budget.", func(r Report) float64 { return float64(r.S3.BudgetWaits) }),
 	counter("causeway_recalled_total", "Answers from what is here since S3 was away.", func(r Report) float64 { return float64(r.Files.Recalled) }),
+	gauge("causeway_goroutines", "Goroutines.", func(r Report) float64 { return float64(r.Goroutines) }),
+	gauge("causeway_open_fds", "Open file descriptors of the process.", func(r Report) float64 { return float64(r.OpenFDs) }),
 	gauge("causeway_nodes", "Files and directories known to the kernel, open or uncommitted.", func(r Report) float64 { return float64(r.Files.Nodes) }),
 	gauge("causeway_open_handles", "Open files and directories.", func(r Report) float64 { return float64(r.Files.OpenHandles) }),
 	gauge("causeway_staged_files", "Temporary names that wait to be renamed.", func(r Report) float64 { return float64(r.Files.StagedFiles) }),
@@ -34,6 +39,11 @@ var plain = []plainMetric{
 	gauge("causeway_commits_in_flight", "Commits in flight.", func(r Report) float64 { return float64(r.Files.Committing) }),
 	counter("causeway_commits_total", "Commits that succeeded.", func(r Report) float64 { return float64(r.Files.Commits) }),
 	counter("causeway_commit_errors_total", "Commits that failed.", func(r Report) float64 { return float64(r.Files.CommitErrors) }),
+	gauge("causeway_spool_files", "Files that were acknowledged with --commit local and are not in S3 yet.", func(r Report) float64 { return float64(r.Files.SpoolFiles) }),
+	gauge("causeway_spool_bytes", "Bytes of these.", func(r Report) float64 { return float64(r.Files.SpoolBytes) }),
+	gauge("causeway_spool_oldest_age_seconds", "Time since the oldest of these was acknowledged; 0 without any.", Report.spoolAge),
+	gauge("causeway_journal_intents", "What was acknowledged and is in the journal until it is in S3.", func(r Report) float64 { return float64(r.Files.JournalIntents) }),
+	gauge("causeway_journal_bytes", "Size of the journal on disk.", func(r Report) float64 { return float64(r.Files.JournalBytes) }),
 	gauge("causeway_pending_removals", "Acknowledged removals that are not in S3 yet.", func(r Report) float64 { return float64(r.Files.PendingUnlink) }),
 	gauge("causeway_pending_attributes", "Attribute changes that are not in S3 yet.", func(r Report) float64 { return float64(r.Files.PendingAttr) }),
 	gauge("causeway_kept_versions", "Versions that could not be committed and wait for causeway recover.", func(r Report) float64 { return float64(r.Files.KeptVersions) }),
@@ -66,6 +76,15 @@ func sumTrees(r Report, of func(vfs.TreeProgress) int64) float64 {
 		sum += of(t)
 	}
 	return float64(sum)
+}
+
+// spoolAge is how old the oldest file is that waits for S3, in seconds.
+func (r Report) spoolAge() float64 {
+	if r.Files.SpoolOldest.IsZero() {
+		return 0
+	}
+	now := r.Started.Add(time.Duration(r.UptimeSecs * float64(time.Second)))
+	return max(now.Sub(r.Files.SpoolOldest).Seconds(), 0)
 }
 
 func oneIf(b bool) float64 {

@@ -103,18 +103,23 @@ func Fetch(ctx context.Context, e Entry) (Report, error) {
 // fetchTimeout bounds one question to a gateway that accepts but is stuck.
 const fetchTimeout = 10 * time.Second
 
+// socketClient sends every request to a control socket.
+func socketClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+}
+
 func fetchSocket(ctx context.Context, socket string) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}
-	defer transport.CloseIdleConnections()
+	client := socketClient(socket)
+	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://causeway/status", nil)
 	if err != nil {
 		return Report{}, err
 	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return Report{}, fmt.Errorf("ask the gateway on %s: %w", socket, err)
 	}

@@ -7,8 +7,18 @@
 //	/-/metrics   the same figures for Prometheus
 //	/-/health    200 while requests are served, 503 while draining
 //
-// Nothing here changes anything, and nothing asks S3: a Report is made from
-// counters in memory, so it can be asked for as often as anybody likes.
+// None of these changes anything or asks S3: a Report is made from counters in
+// memory, so it can be asked for as often as anybody likes.
+//
+// The control socket, which only its user may connect to, serves these and
+//
+//	POST /sync?path=P   waits until all that was acknowledged of P, a path
+//	                    relative to the root of the mount, and of what is
+//	                    below it is in S3; without path, of everything
+//
+// The answer comes when that is so, however long it takes, and is a SyncResult
+// as JSON; its Code says how it ended, the HTTP status only whether it is 200,
+// done, or an error. A client that goes away ends the wait.
 //
 // # How a gateway is found
 //
@@ -51,6 +61,10 @@ type Report struct {
 	ReadOnly     bool     `json:"read_only"`
 	SingleWriter bool     `json:"single_writer"` // mounted in spite of Missing
 	Missing      []string `json:"missing"`       // capabilities that the endpoint lacks
+
+	Commit     string `json:"commit"` // local or remote: where a file is when close returns
+	Goroutines int    `json:"goroutines"`
+	OpenFDs    int    `json:"open_fds"` // file descriptors of the process; 0 where the system does not say
 
 	S3       Reach     `json:"s3"`
 	Memory   Memory    `json:"memory"`

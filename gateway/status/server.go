@@ -49,20 +49,32 @@ func Handler(source Source, more ...prometheus.Collector) http.Handler {
 	return mux
 }
 
-// Server serves a Source on any number of listeners until Close.
+// Server serves a Source on any number of listeners until Close, and a Syncer
+// on those that are unix sockets.
 type Server struct {
-	http    *http.Server
+	public  *http.Server       // on TCP
+	control *http.Server       // on the socket
+	end     context.CancelFunc // of what control's requests wait for
 	serving sync.WaitGroup
 }
 
-// NewServer returns a Server that listens nowhere yet; the arguments are those
-// of Handler.
-func NewServer(source Source, more ...prometheus.Collector) *Server {
-	return &Server{http: &http.Server{
-		Handler:           Handler(source, more...),
-		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      time.Minute,
-	}}
+// NewServer returns a Server that listens nowhere yet; source and more are
+// those of Handler. Without a sync there is no /sync.
+func NewServer(source Source, sync Syncer, more ...prometheus.Collector) *Server {
+	public := Handler(source, more...)
+	control := http.NewServeMux()
+	control.Handle("/", public)
+	if sync != nil {
+		control.HandleFunc("POST /sync", serveSync(sync))
+	}
+	life, end := context.WithCancel(context.Background())
+	s := &Server{public: newHTTP(public), control: newHTTP(control), end: end}
+	s.control.BaseContext = func(net.Listener) context.Context { return life }
+	return s
+}
+
+func newHTTP(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
 }
 
 // ListenTCP serves on addr and returns the address, with its port filled in if
@@ -72,7 +84,7 @@ func (s *Server) ListenTCP(addr string) (net.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve status on %s: %w", addr, err)
 	}
-	s.serve(l)
+	s.serve(s.public, l)
 	return l.Addr(), nil
 }
 
@@ -91,25 +103,29 @@ func (s *Server) ListenUnix(path string) error {
 		l.Close()
 		return fmt.Errorf("protect the control socket: %w", err)
 	}
-	s.serve(l)
+	s.serve(s.control, l)
 	return nil
 }
 
-func (s *Server) serve(l net.Listener) {
+func (s *Server) serve(server *http.Server, l net.Listener) {
 	s.serving.Go(func() {
 		// It returns when Close has closed l, and has nothing to report then.
-		_ = s.http.Serve(l)
+		_ = server.Serve(l)
 	})
 }
 
-// Close stops serving. Answers under way have until ctx ends.
+// Close stops serving. Answers under way have until ctx ends; whoever waits for
+// S3 is told that the gateway ends.
 func (s *Server) Close(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.http.Close())
+	s.end()
+	var errs []error
+	for _, server := range []*http.Server{s.public, s.control} {
+		if err := server.Shutdown(ctx); err != nil {
+			errs = append(errs, err, server.Close())
+		}
 	}
 	s.serving.Wait()
-	return err
+	return errors.Join(errs...)
 }
 
 // SocketPath returns where the gateway with stateDir listens: in stateDir, or

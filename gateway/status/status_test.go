@@ -30,11 +30,12 @@ func full() Report {
 		Mountpoint: "/mnt", Bucket: "s3://bucket/prefix", Endpoint: "http://127.0.0.1:9000", Region: "us-east-1",
 		StateDir: "/var/lib/causeway/bucket", ReadOnly: true, SingleWriter: true, Missing: []string{"If-Match on DELETE"},
 		S3:     Reach{State: Away, Since: at, Outages: 1, Waiting: 2, Refused: 3, Probes: 4, Retries: 5, BudgetWaits: 6},
-		Memory: Memory{Resident: 1, Heap: 2, Limit: 3},
+		Commit: "local", Goroutines: 4, OpenFDs: 5, Memory: Memory{Resident: 1, Heap: 2, Limit: 3},
 		Files: vfs.Stats{
 			Nodes: 1, OpenHandles: 2, StagedFiles: 3, StagedBytes: 4, DirtyFiles: 5, Committing: 6, Commits: 7,
 			CommitErrors: 8, PendingUnlink: 9, PendingAttr: 10, KeptVersions: 11, Recalled: 18, CacheBytes: 12, CacheFiles: 13,
-			IndexEntries: 14, IndexDirs: 15, HiddenKeys: 16, Gateways: 17,
+			IndexEntries: 14, IndexDirs: 15, HiddenKeys: 16, Gateways: 17, SpoolFiles: 18, SpoolBytes: 19, SpoolOldest: at.Add(30 * time.Second),
+			JournalIntents: 20, JournalBytes: 21,
 			Trees:     []vfs.TreeProgress{{Op: "rename", Src: "a", Dst: "b", Phase: "copying", Done: 18, Total: 19, Since: at, Resumed: true}},
 			LastError: "put a: timed out", LastErrorTime: at,
 		},
@@ -85,6 +86,13 @@ func TestMetrics(t *testing.T) {
 		`more_total 5`,
 		`causeway_commits_total 7`,
 		`causeway_staged_bytes 4`,
+		`causeway_spool_files 18`,
+		`causeway_spool_bytes 19`,
+		`causeway_spool_oldest_age_seconds 31.5`,
+		`causeway_journal_intents 20`,
+		`causeway_journal_bytes 21`,
+		`causeway_goroutines 4`,
+		`causeway_open_fds 5`,
 	} {
 		if !strings.Contains(w.Body.String(), line+"\n") {
 			t.Errorf("no line %q in\n%s", line, w.Body)
@@ -145,7 +153,7 @@ func serveOn(t *testing.T, run string) Entry {
 	t.Helper()
 	state := t.TempDir()
 	e := Entry{Mountpoint: "/mnt", Bucket: "s3://b", StateDir: state, Socket: SocketPath(state, run), PID: 1}
-	s := NewServer(full)
+	s := NewServer(full, nil)
 	if err := s.ListenUnix(e.Socket); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +227,7 @@ func TestStaleEntries(t *testing.T) {
 	if left := Entries(run); len(left) != 0 {
 		t.Errorf("stale entries are still there: %v", left)
 	}
-	s := NewServer(full)
+	s := NewServer(full, nil)
 	if err := s.ListenUnix(socket); err != nil {
 		t.Errorf("take the socket over: %v", err)
 	}
@@ -253,7 +261,7 @@ func TestLongStateDirectory(t *testing.T) {
 }
 
 func TestTCP(t *testing.T) {
-	s := NewServer(full)
+	s := NewServer(full, nil)
 	addr, err := s.ListenTCP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +274,7 @@ func TestTCP(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d", resp.StatusCode)
 	}
-	if _, err := NewServer(full).ListenTCP(addr.String()); err == nil {
+	if _, err := NewServer(full, nil).ListenTCP(addr.String()); err == nil {
 		t.Error("two servers on one address")
 	}
 	if err := s.Close(t.Context()); err != nil {

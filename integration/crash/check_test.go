@@ -19,8 +19,20 @@ import (
 	"github.com/causewayfs/causeway/integration/powercut"
 )
 
-// settleLimit is how long it may take until both gateways show the same.
-const settleLimit = 15 * time.Second
+// How long it may take until both gateways show the same; and until one of them
+// has taken over the rename of a directory from a gateway that will not come
+// back, because its state directory is gone.
+const (
+	settleLimit   = 15 * time.Second
+	takeOverLimit = 90 * time.Second
+)
+
+// orphan is a writer whose directory was being renamed by a gateway that will
+// not come back. It writes no more.
+type orphan struct {
+	*crashWriter
+	l leniency
+}
 
 // crashPoint says when to kill which gateway, and what else is lost.
 type crashPoint struct {
@@ -70,6 +82,7 @@ type crashRun struct {
 	gateways [2]*crashGateway
 	writers  [2][]*crashWriter // that do what they like
 	retired  []*crashWriter    // that ran the script
+	orphans  []orphan
 	log      *sharedLog
 	bad      atomic.Bool // this point has failed
 
@@ -170,7 +183,7 @@ func (r *crashRun) ruin(t *testing.T, p crashPoint) {
 	disk := r.gateways[p.victim].disk
 	switch {
 	case p.powerCut:
-		must(t, disk.Cut(p.cut, p.seed))
+		r.gateways[p.victim].cutPower(t, p.cut, p.seed)
 	case disk != nil:
 		disk.Thaw()
 	}
@@ -267,7 +280,11 @@ func (r *crashRun) check(t *testing.T, p crashPoint, scripted *crashWriter, kill
 			lw = leniency{}
 		}
 		for _, w := range writers {
-			r.settle(t, w, lw)
+			if lw.stateLost && w.inFlight != nil && w.inFlight.from != "" {
+				r.orphan(t, p.victim, w, lw)
+			} else {
+				r.settle(t, w, lw, settleLimit)
+			}
 		}
 	}
 	r.log.check(t, r)
@@ -343,22 +360,36 @@ func mentioned(text string) (paths []string) {
 	return paths
 }
 
+// orphan puts a writer aside until finish, and another in its place.
+func (r *crashRun) orphan(t *testing.T, gw int, w *crashWriter, l leniency) {
+	t.Helper()
+	r.orphans = append(r.orphans, orphan{w, l})
+	r.retired = slices.DeleteFunc(r.retired, func(x *crashWriter) bool { return x == w })
+	for i := range r.writers[gw] {
+		if r.writers[gw][i] == w {
+			next := newCrashWriter(w.name+"+", r.rng.Uint64())
+			must(t, mkdir(next.name).do(r.gateways[gw].m.Dir))
+			r.writers[gw][i] = next
+		}
+	}
+}
+
 // settle waits until both gateways show the same, and that is allowed; it is
 // what the writer goes on from.
-func (r *crashRun) settle(t *testing.T, w *crashWriter, l leniency) {
+func (r *crashRun) settle(t *testing.T, w *crashWriter, l leniency, limit time.Duration) {
 	t.Helper()
-	if w.inFlight != nil && w.inFlight.from != "" {
+	if w.inFlight != nil && w.inFlight.from != "" && !l.stateLost {
 		for _, g := range r.gateways {
 			g.env.Quiesce(t)
 		}
 	}
-	deadline := time.Now().Add(settleLimit)
+	deadline := time.Now().Add(limit)
 	for {
 		found, text := r.look(w, l)
 		if text == "" || time.Now().After(deadline) {
 			if text != "" {
 				r.fail(t, "%s: after %v the gateways do not show what is allowed%s\n  history:\n%s\n  objects: %s%s",
-					w.name, settleLimit, text, w.last(mentioned(text)), r.objects(t, w), r.requests(w, mentioned(text)))
+					w.name, limit, text, w.last(mentioned(text)), r.objects(t, w), r.requests(w, mentioned(text)))
 			}
 			w.goOn(found)
 			return
@@ -485,8 +516,12 @@ func (r *crashRun) finish(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	for _, o := range r.orphans {
+		r.settle(t, o.crashWriter, o.l, takeOverLimit)
+		r.retired = append(r.retired, o.crashWriter)
+	}
 	for _, w := range r.retired {
-		r.settle(t, w, leniency{})
+		r.settle(t, w, leniency{}, settleLimit)
 	}
 	for _, g := range r.gateways {
 		g.m.Stop()

@@ -256,6 +256,19 @@ func (g *crashGateway) loseState(t *testing.T) {
 	must(t, os.Mkdir(g.m.StateDir, 0o755))
 }
 
+// cutPower leaves of the state directory what a power cut does, and starts the
+// machine anew as far as the gateway can see that.
+func (g *crashGateway) cutPower(t *testing.T, mode powercut.Mode, seed uint64) {
+	t.Helper()
+	must(t, g.disk.Cut(mode, seed))
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	must(t, err)
+	mark := filepath.Join(g.m.StateDir, "boot")
+	if was, err := os.ReadFile(mark); err == nil && string(was) == string(boot) {
+		must(t, os.WriteFile(mark, []byte("an earlier boot"), 0o600))
+	}
+}
+
 // trace is what the gateway did last, for the report of a failure.
 func (g *crashGateway) trace() string {
 	text := "last requests:\n" + g.gate.report()
