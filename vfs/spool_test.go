@@ -104,7 +104,10 @@ func TestCommitLocal(t *testing.T) {
 		}
 	}
 	check(w, "while S3 is away")
-	if st := w.fs.Stats(); st.SpoolFiles != 4 || st.SpoolBytes == 0 || st.SpoolOldest.IsZero() {
+	if !eventually(5*time.Second, func() bool { return w.fs.Stats().SpoolFiles == 4 }) {
+		t.Errorf("stats %+v", w.fs.Stats())
+	}
+	if st := w.fs.Stats(); st.SpoolBytes == 0 || st.SpoolOldest.IsZero() {
 		t.Errorf("stats %+v", st)
 	}
 	if _, _, ok := objectOf(t, s, "d/s"); ok {
