@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -326,27 +327,35 @@ func (w *crashWriter) judge(found crashTree, l leniency) string {
 // is back.
 func (r *crashRun) checkNow(t *testing.T, w *crashWriter, dir string, l leniency) {
 	t.Helper()
-	var found crashTree
-	err := fmt.Errorf("not read")
-	for range 10 {
+	text, err := "", error(nil)
+	for range 20 {
+		var found crashTree
 		if found, err = readTree(dir); err == nil {
-			break // a directory may still be on its way to another name
+			if text = w.judgeAtOnce(found, l); text == "" {
+				return
+			}
+			if s := w.inFlight; s == nil || s.from == "" && path.Dir(s.renamed[0]) == path.Dir(s.renamed[1]) {
+				break
+			}
 		}
+		time.Sleep(10 * time.Millisecond) // a file may go from what is not yet read to what is
 	}
 	if err != nil {
-		r.fail(t, "%s, at once: %v\n%s", w.name, err, w.last(nil))
-		return
+		text = "\n  " + err.Error()
 	}
+	r.fail(t, "%s, at once after the mount: differs from all that is allowed%s\n  history:\n%s", w.name, text, w.last(mentioned(text)))
+}
+
+// judgeAtOnce is judge while the rename of a directory may be under way.
+func (w *crashWriter) judgeAtOnce(found crashTree, l leniency) string {
 	text := w.judge(found, l)
 	if s := w.inFlight; text != "" && s != nil && s.from != "" {
 		l.gone = w.gone
 		if len(mixture(w.tree, found, s.from, s.to, l)) == 0 {
-			return
+			return ""
 		}
 	}
-	if text != "" {
-		r.fail(t, "%s, at once after the mount: differs from all that is allowed%s\n  history:\n%s", w.name, text, w.last(mentioned(text)))
-	}
+	return text
 }
 
 // mentioned are the paths that lines of differences begin with.
@@ -379,9 +388,7 @@ func (r *crashRun) orphan(t *testing.T, gw int, w *crashWriter, l leniency) {
 func (r *crashRun) settle(t *testing.T, w *crashWriter, l leniency, limit time.Duration) {
 	t.Helper()
 	if w.inFlight != nil && w.inFlight.from != "" && !l.stateLost {
-		for _, g := range r.gateways {
-			g.env.Quiesce(t)
-		}
+		r.awaitTrees(t)
 	}
 	deadline := time.Now().Add(limit)
 	for {
@@ -509,12 +516,32 @@ func (r *crashRun) checkKept(t *testing.T) {
 	}
 }
 
+// awaitTrees waits until no rename of a directory is under way, by whomever.
+func (r *crashRun) awaitTrees(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(takeOverLimit)
+	for {
+		left := r.gateways[0].env.List(t, ".causeway/trees/")
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.fail(t, "after %v nobody has ended %v", takeOverLimit, left)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // finish ends the run: after an orderly end the bucket has what was
 // acknowledged.
 func (r *crashRun) finish(t *testing.T) {
 	t.Helper()
 	if t.Failed() {
 		return
+	}
+	if len(r.orphans) > 0 {
+		r.awaitTrees(t)
 	}
 	for _, o := range r.orphans {
 		r.settle(t, o.crashWriter, o.l, takeOverLimit)

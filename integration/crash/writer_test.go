@@ -23,8 +23,9 @@ type step struct {
 	done func(t crashTree)
 	// half is another state that a call which was not answered may leave: after
 	// a rename both names of the file.
-	half func(t crashTree)
-	// from and to are set if it renames a directory, which takes a while.
+	half    func(t crashTree)
+	renamed [2]string // the names of what it renames
+	// from and to are the same if that is a directory, which takes a while.
 	from, to string
 }
 
@@ -216,6 +217,8 @@ func renameFile(from, to string) step {
 		do:   func(root string) error { return os.Rename(filepath.Join(root, from), filepath.Join(root, to)) },
 		done: func(t crashTree) { t.move(from, to) },
 		half: func(t crashTree) { t[to] = t[from] },
+
+		renamed: [2]string{from, to},
 	}
 }
 
