@@ -19,7 +19,7 @@ func (fs *FS) commit(ctx context.Context, f *file) error {
 	if !fs.opts.CommitLocal {
 		return fs.commitFile(ctx, f)
 	}
-	return fs.atName(ctx, f, fs.accept)
+	return fs.fault("commit", fs.pathOf(f.node), fs.underName(ctx, f, fs.accept))
 }
 
 // accept takes the bytes and attributes of f, whose name is path, into the

@@ -31,22 +31,25 @@ func (fs *FS) commitFile(ctx context.Context, f *file) error {
 // atName does something with f under the lock of its name. Concurrent callers
 // share runs.
 func (fs *FS) atName(ctx context.Context, f *file, do func(ctx context.Context, f *file, path string) error) error {
-	err := f.commits.do(ctx, fs.start, func(ctx context.Context) error {
-		for {
-			path, ok := fs.nodes.path(f.node)
-			if !ok {
-				var unlinked bool
-				if path, unlinked = f.lostName(); unlinked {
-					return nil // goes nowhere
-				}
-			}
-			err := fs.atPath(ctx, f, path, do)
-			if err != errMoved {
-				return err
+	err := f.commits.do(ctx, fs.start, func(ctx context.Context) error { return fs.underName(ctx, f, do) })
+	return fs.fault("commit", fs.pathOf(f.node), err)
+}
+
+// underName does something with f under the lock of its name, or nothing if
+// this gateway has removed that.
+func (fs *FS) underName(ctx context.Context, f *file, do func(ctx context.Context, f *file, path string) error) error {
+	for {
+		path, ok := fs.nodes.path(f.node)
+		if !ok {
+			var unlinked bool
+			if path, unlinked = f.lostName(); unlinked {
+				return nil // goes nowhere
 			}
 		}
-	})
-	return fs.fault("commit", fs.pathOf(f.node), err)
+		if err := fs.atPath(ctx, f, path, do); err != errMoved {
+			return err
+		}
+	}
 }
 
 // lostName tells where a file was that has no name any more, and whether this

@@ -55,11 +55,20 @@ type content struct {
 
 // newContent makes an empty content on a new local file.
 func newContent(f fetcher, path string) (*content, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := createLocal(path)
 	if err != nil {
 		return nil, err
 	}
-	return &content{fetcher: f, path: path, file: file, users: 1, wake: make(chan struct{})}, nil
+	return contentOn(f, file), nil
+}
+
+// contentOn makes an empty content on an empty local file.
+func contentOn(f fetcher, file *os.File) *content {
+	return &content{fetcher: f, path: file.Name(), file: file, users: 1, wake: make(chan struct{})}
+}
+
+func createLocal(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // openContent is a content on a whole file of the cache.

@@ -340,7 +340,7 @@ func (fs *FS) emptyContentLocked(f *file) error {
 	if f.content != nil {
 		gen = max(gen, f.content.generation())
 	}
-	c, err := newContent(fs, fs.state.newStaged())
+	c, err := fs.newContent()
 	if err != nil {
 		return err
 	}

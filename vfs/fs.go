@@ -32,6 +32,7 @@ type FS struct {
 	state    *stateDir
 	ledger   *ledger // nil on a read-only mount
 	cache    *diskCache
+	spares   *spares
 	deleter  *deleter
 	spool    *spool
 	session  string // tells what this state directory has sent from what others have
@@ -100,6 +101,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs.idx = index.Open(index.Options{Store: opts.Store, Now: opts.Now, Log: opts.Log, DirTTL: opts.DirTTL,
 		Verify: opts.Verify, Strict: opts.Strict, MaxEntries: int(opts.Memory / bytesPerEntry),
 		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange, OnGateways: fs.lookForTrees})
+	fs.spares = newSpares(state)
 	fs.deleter, fs.spool = newDeleter(fs), newSpool(fs)
 	fs.kept.Store(int64(state.countKept()))
 	if !opts.ReadOnly {
@@ -110,6 +112,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	fs.wg.Go(fs.deleter.run)
 	fs.wg.Go(fs.attrLoop)
 	fs.wg.Go(fs.housekeeping)
+	fs.start(fs.spares.fill)
 	if !opts.ReadOnly {
 		fs.wg.Go(fs.trees.run)
 	}

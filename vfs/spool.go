@@ -19,7 +19,9 @@ import (
 // it has to change the same object in S3 itself.
 const (
 	spoolParallel = 32
-	spoolPauseMin = 50 * time.Millisecond // after a failure
+	spoolRest     = 20 * time.Millisecond  // without a commit, before sending begins: programs go first
+	spoolRestMax  = 250 * time.Millisecond // and how long the first of many waits
+	spoolPauseMin = 50 * time.Millisecond  // after a failure
 	spoolPauseMax = 5 * time.Second
 )
 
@@ -57,6 +59,10 @@ type spool struct {
 	count   int
 	bytes   int64
 	running int
+	first   time.Time // when the first came since nothing waited
+	last    time.Time // when the last came
+	hurry   int       // callers that wait
+	timer   *time.Timer
 	pause   time.Duration // after failures in a row
 	until   time.Time     // nothing is begun before
 	changed chan struct{} // closed and replaced when a parcel is over
@@ -64,7 +70,9 @@ type spool struct {
 }
 
 func newSpool(fs *FS) *spool {
-	return &spool{fs: fs, slots: map[string]*slot{}, changed: make(chan struct{})}
+	s := &spool{fs: fs, slots: map[string]*slot{}, changed: make(chan struct{})}
+	s.timer = time.AfterFunc(time.Hour, s.pump)
+	return s
 }
 
 // put takes a parcel. One of the same path that waits is over.
@@ -83,6 +91,10 @@ func (s *spool) put(p *parcel) {
 		s.leaveLocked(old)
 	}
 	sl.waiting = p
+	s.last = s.fs.now()
+	if len(s.queue) == 0 {
+		s.first = s.last
+	}
 	s.count++
 	s.bytes += p.Size
 	if old == nil && sl.sending == nil {
@@ -198,8 +210,9 @@ func (s *spool) pump() {
 	if s.stopped {
 		return
 	}
-	if wait := s.until.Sub(s.fs.now()); wait > 0 {
-		return // a timer is set
+	if wait := s.restLocked(); wait > 0 && len(s.queue) > 0 {
+		s.timer.Reset(wait)
+		return
 	}
 	for s.running < spoolParallel && len(s.queue) > 0 {
 		path := s.queue[0]
@@ -212,6 +225,16 @@ func (s *spool) pump() {
 			s.sent(p, s.fs.sendParcel(ctx, p))
 		})
 	}
+}
+
+// restLocked returns how long nothing is to be begun.
+func (s *spool) restLocked() time.Duration {
+	now := s.fs.now()
+	wait := s.until.Sub(now) // after a failure
+	if s.hurry == 0 && s.running == 0 {
+		wait = max(wait, min(spoolRest-now.Sub(s.last), spoolRestMax-now.Sub(s.first)))
+	}
+	return wait
 }
 
 // sent notes how the sending of p went.
@@ -275,7 +298,6 @@ func (s *spool) backOffLocked(failed bool) {
 	}
 	s.pause = min(max(2*s.pause, spoolPauseMin), spoolPauseMax)
 	s.until = s.fs.now().Add(s.pause)
-	time.AfterFunc(s.pause, s.pump)
 }
 
 // stop lets nothing more begin.
@@ -283,11 +305,14 @@ func (s *spool) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
+	s.timer.Stop()
 }
 
 // wait returns when all that the spool held at the call of the paths that match
 // is over, and how many of that S3 did not take.
 func (s *spool) wait(ctx context.Context, match func(path string) bool) (refused int, err error) {
+	s.rush(1)
+	defer s.rush(-1)
 	s.mu.Lock()
 	var all []*parcel
 	for path, sl := range s.slots {
@@ -317,6 +342,16 @@ func (s *spool) wait(ctx context.Context, match func(path string) bool) (refused
 	return refused, nil
 }
 
+// rush counts callers that wait, for whom sending begins at once.
+func (s *spool) rush(n int) {
+	s.mu.Lock()
+	s.hurry += n
+	s.mu.Unlock()
+	if n > 0 {
+		s.pump()
+	}
+}
+
 // below matches a path and all paths below it.
 func below(dir string) func(string) bool {
 	return func(path string) bool {
@@ -329,13 +364,18 @@ func below(dir string) func(string) bool {
 func (s *spool) room(ctx context.Context, size int64) error {
 	ctx, cancel := s.fs.withTimeout(ctx)
 	defer cancel()
-	for {
+	for rushed := false; ; {
 		s.mu.Lock()
 		full, changed := s.fullLocked(size), s.changed
 		stuck := s.pause >= time.Second
 		s.mu.Unlock()
 		if full == nil {
 			return nil
+		}
+		if !rushed {
+			rushed = true
+			s.rush(1)
+			defer s.rush(-1)
 		}
 		if stuck || await(ctx, changed) != nil {
 			return &Error{Op: "write", Kind: NoSpace, Err: full}
