@@ -3,7 +3,9 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -44,6 +46,7 @@ type storm struct {
 	mu        sync.Mutex
 	done      map[string]int // guarded by mu: calls that succeeded, by kind
 	errors    map[string]int // guarded by mu: calls that failed, by kind and errno
+	leftDirs  []string       // guarded by mu: directories that could not be removed
 }
 
 // newStorm makes the workers, each with some files. The mounts are one or two.
@@ -118,6 +121,17 @@ func (s *storm) verify() {
 	s.t.Helper()
 	for _, env := range s.envs {
 		env.Proxy.SetFaults(1)
+	}
+	for _, dir := range s.leftDirs {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.t.Errorf("now that nothing fails: %v", err)
+		}
+	}
+	s.leftDirs = nil
+	for _, m := range s.mounts {
+		if commitsLocally(m) {
+			eventually(s.t, 2*time.Minute, s.inS3) // by itself
+		}
 	}
 	for _, env := range s.envs {
 		env.Quiesce(s.t)

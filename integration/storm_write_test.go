@@ -315,7 +315,13 @@ func (w *stormWorker) directory(f *stormFile) error {
 	if err != nil {
 		return err
 	}
-	return w.dog.call("rmdir", func() error { return os.Remove(dir) })
+	err = w.dog.call("rmdir", func() error { return os.Remove(dir) })
+	if err != nil {
+		w.mu.Lock()
+		w.leftDirs = append(w.leftDirs, dir)
+		w.mu.Unlock()
+	}
+	return err
 }
 
 // read checks any file of anybody, through any mount. What it finds may be of
