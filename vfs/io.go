@@ -91,8 +91,12 @@ func (fs *FS) Write(ctx context.Context, h *Handle, p []byte, off int64) (int, e
 			return 0, fs.fault("write", fs.pathOf(h.node), err)
 		}
 	}
+	var appender *Handle
+	if h.appends {
+		appender = h
+	}
 	err := fs.change(h.f, h, func(c *content) (uint64, error) {
-		_, gen, err := c.writeAt(ctx, p, off, h.appends)
+		_, gen, err := c.writeAt(ctx, p, off, appender)
 		return gen, err
 	})
 	if err != nil {
@@ -157,6 +161,7 @@ const spaceStep = 256 << 20
 // Flush implements Files. A descriptor that was duplicated is flushed several
 // times: what was committed once is not sent again.
 func (fs *FS) Flush(ctx context.Context, h *Handle) error {
+	h.endRecord()
 	if err := fs.keepStaged(ctx, h.f); err != nil {
 		return fs.fault("close", fs.pathOf(h.node), err)
 	}
@@ -165,6 +170,7 @@ func (fs *FS) Flush(ctx context.Context, h *Handle) error {
 
 // Fsync implements Files.
 func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
+	h.endRecord()
 	h.node.mu.Lock()
 	f, c := h.f, h.f.content
 	local := f.staged && f.dirtyLocked() && !f.superseded
@@ -267,7 +273,7 @@ func (fs *FS) pathOf(n *node) string {
 // handle that appends.
 func (fs *FS) WritePage(ctx context.Context, h *Handle, p []byte, off int64) (int, error) {
 	err := fs.change(h.f, h, func(c *content) (uint64, error) {
-		_, gen, err := c.writeAt(ctx, p, off, false)
+		_, gen, err := c.writeAt(ctx, p, off, nil)
 		return gen, err
 	})
 	if err != nil {
