@@ -142,7 +142,7 @@ func (fs *FS) newAppend(s *shipment, t tail) *appendCommit {
 	a := &appendCommit{key: s.key, entry: s.entry, own: f.attrDirtyLocked(), tail: t.bytes, size: t.hi - t.lo,
 		session: fs.appendSession, seq: fs.appendSeq.Add(1), tries: state.tries}
 	now := fs.now()
-	a.look = now.Sub(state.lostAt) < contended*state.trip && now.Sub(state.sent) > state.trip/2
+	a.look = now.Sub(state.lostAt) < contended*state.trip && now.Sub(latest(state.sent, f.checked)) > state.trip*3/2
 	if f.wholeLocked() {
 		return a
 	}

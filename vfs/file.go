@@ -77,6 +77,7 @@ func (fs *FS) fileLocked(n *node, e index.Entry) *file {
 		fs.nodes.pin(n)
 		f := &file{node: n, entry: e, ctime: latest(e.Mtime, e.Modified)}
 		f.commits.before = func(ctx context.Context, g *flights) { fs.gather(ctx, f, g) }
+		f.checks.before = func(ctx context.Context, g *flights) { fs.gatherChecks(ctx, f, g) }
 		n.file = f
 	}
 	return n.file

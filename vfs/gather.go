@@ -41,6 +41,20 @@ func (fs *FS) gather(ctx context.Context, f *file, g *flights) {
 	}
 }
 
+// gatherChecks waits before the version of f is checked for an open: appenders
+// that were told of the same commit open the file at the same time.
+func (fs *FS) gatherChecks(ctx context.Context, f *file, g *flights) {
+	f.node.mu.Lock()
+	var trip, since time.Duration
+	if f.appending != nil {
+		trip, since = f.appending.trip, fs.now().Sub(f.appending.sent)
+	}
+	f.node.mu.Unlock()
+	if since < trip {
+		g.gather(ctx, trip)
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
