@@ -30,8 +30,11 @@ type Config struct {
 	Min, Max int // bytes of a record's body
 	// Open keeps the file open, and has each record followed by fsync(2);
 	// otherwise the file is opened and closed for each.
-	Open  bool
-	Limit time.Duration // ends sooner, after this time, if not 0
+	Open bool
+	// Exists says that the file is there, and must not be made: below a mount
+	// that has gone there is just a directory.
+	Exists bool
+	Limit  time.Duration // ends sooner, after this time, if not 0
 }
 
 // Result is what became of the records.
@@ -71,11 +74,15 @@ func Main(args []string) error {
 func (c Config) run() Result {
 	r := Result{Config: c}
 	begin := time.Now()
+	flags := os.O_WRONLY | os.O_APPEND
+	if !c.Exists {
+		flags |= os.O_CREATE
+	}
 	var f *os.File
 	for i := 0; i < c.Records && (c.Limit == 0 || time.Since(begin) < c.Limit); i++ {
 		var err error
 		if f == nil {
-			f, err = os.OpenFile(c.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+			f, err = os.OpenFile(c.Path, flags, 0o644)
 		}
 		if err == nil {
 			_, err = f.Write(c.Record(i))
@@ -100,7 +107,7 @@ func (c Config) run() Result {
 			f.Close()
 			f = nil
 		}
-		if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) {
+		if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) || c.Exists && errors.Is(err, unix.ENOENT) {
 			break
 		}
 	}
