@@ -79,7 +79,12 @@ func (fs *FS) appendObject(ctx context.Context, a *appendCommit) error {
 	a.look = a.look || len(a.tries) > 0
 	for {
 		if a.look {
-			if err := fs.lookAppend(ctx, a); err != nil {
+			err := fs.lookAppend(ctx, a)
+			if store.IsKind(err, store.PreconditionFailed) { // replaced while its bytes were on their way
+				a.losses++
+				continue
+			}
+			if err != nil {
 				return err
 			}
 			if a.done == a.size && a.base.etag != "" {

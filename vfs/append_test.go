@@ -457,12 +457,12 @@ func (w *world) mustLookup(path string) Known {
 // appender appends records until it has done n, and checks nothing: the log
 // tells.
 type appender struct {
-	w        *world
-	id       int
-	sizes    func(*rand.Rand) int
-	acked    []bool
-	reopen   bool // for each record
-	attempts int
+	w      *world
+	id     int
+	sizes  func(*rand.Rand) int
+	acked  []bool
+	reopen bool // for each record
+	again  bool // an fsync that failed is tried again
 }
 
 func (p *appender) record(i int, rng *rand.Rand) string {
@@ -488,10 +488,12 @@ func (p *appender) run(n int) {
 				continue
 			}
 		}
-		p.attempts++
 		_, err = p.w.fs.Write(p.w.ctx, h, []byte(p.record(i, rng)), 0)
 		if err == nil {
 			err = p.w.fs.Fsync(p.w.ctx, h)
+			for tries := 0; err != nil && p.again && tries < 20; tries++ {
+				err = p.w.fs.Fsync(p.w.ctx, h)
+			}
 		}
 		p.acked[i] = err == nil
 		if p.reopen || err != nil {
@@ -542,35 +544,44 @@ func checkLog(t *testing.T, text string, all []*appender) {
 }
 
 // TestAppendersUnderFaults lets many append over two gateways while a fifth of
-// all requests fail in all ways.
+// all requests fail in all ways, with retries that settle most of it, and
+// without, so that calls fail and are tried again.
 func TestAppendersUnderFaults(t *testing.T) {
-	s := mem.New()
-	var worlds []*world
-	var rules []*fault.Rule
-	for i := range 2 {
-		any := fault.Key("log")
-		own := []*fault.Rule{
-			fault.On(fault.Lost(), any, fault.Chance(0.08, uint64(i))),
-			fault.On(fault.Fail(store.Unavailable), any, fault.Chance(0.06, uint64(i)+10)),
-			fault.On(fault.Fail(store.Throttled), any, fault.Chance(0.03, uint64(i)+20)),
-			fault.On(fault.Hang(5*time.Millisecond), any, fault.Chance(0.03, uint64(i)+30)),
-		}
-		rules = append(rules, own...)
-		cfg := retry.Config{BaseDelay: time.Millisecond, MaxDelay: 4 * time.Millisecond, MaxElapsed: 40 * time.Millisecond,
-			Budget: retry.NewBudget(1, 1e6, 1e6)}
-		worlds = append(worlds, newWorld(t, retry.New(fault.Wrap(s, own...), cfg), nil))
+	for _, retries := range []bool{true, false} {
+		t.Run(fmt.Sprint("retries ", retries), func(t *testing.T) {
+			s := mem.New()
+			var worlds []*world
+			var rules []*fault.Rule
+			for i := range uint64(2) {
+				log := fault.Key("log")
+				own := []*fault.Rule{
+					fault.On(fault.Lost(), log, fault.Chance(0.08, i)),
+					fault.On(fault.Fail(store.Unavailable), log, fault.Chance(0.06, i+10)),
+					fault.On(fault.Fail(store.Throttled), log, fault.Chance(0.03, i+20)),
+					fault.On(fault.Hang(5*time.Millisecond), log, fault.Chance(0.03, i+30)),
+					fault.On(fault.Tear(100), log, fault.Ops(store.OpGet), fault.Chance(0.1, i+40)),
+				}
+				rules = append(rules, own...)
+				var faulty store.Store = fault.Wrap(s, own...)
+				if retries {
+					faulty = retry.New(faulty, retry.Config{BaseDelay: time.Millisecond, MaxDelay: 4 * time.Millisecond,
+						Budget: retry.NewBudget(1, 1e6, 1e6)})
+				}
+				worlds = append(worlds, newWorld(t, faulty, nil))
+			}
+			var all []*appender
+			var wg sync.WaitGroup
+			for id := range 12 {
+				p := &appender{w: worlds[id%2], id: id, reopen: id%3 == 0, again: id%3 == 1, sizes: func(r *rand.Rand) int { return 1 + r.IntN(2000) }}
+				all = append(all, p)
+				wg.Go(func() { p.run(60) })
+			}
+			wg.Wait()
+			text, _, _ := objectOf(t, s, "log")
+			checkLog(t, text, all)
+			fault.Exercised(t, rules...)
+		})
 	}
-	var all []*appender
-	var wg sync.WaitGroup
-	for id := range 12 {
-		p := &appender{w: worlds[id%2], id: id, reopen: id%3 == 0, sizes: func(r *rand.Rand) int { return 1 + r.IntN(2000) }}
-		all = append(all, p)
-		wg.Go(func() { p.run(60) })
-	}
-	wg.Wait()
-	text, _, _ := objectOf(t, s, "log")
-	checkLog(t, text, all)
-	fault.Exercised(t, rules...)
 }
 
 // TestAppendersOfLargeFile does the same where S3 copies what is there.

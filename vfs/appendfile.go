@@ -248,6 +248,9 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 		return true, nil // the commit goes behind it
 	}
 	data, err := io.ReadAll(obj.Body)
+	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
+		return true, errOutdated // replaced once more
+	}
 	if err != nil {
 		return true, err
 	}
