@@ -57,6 +57,12 @@ type appendCommit struct {
 	latest  uint64
 	tries   []appendTry
 
+	ahead *aheadUpload // begun for this append, or nil; taken away when it is used
+	// busy says that another append will probably follow at once: an upload is
+	// begun for it, which is next then.
+	busy bool
+	next *aheadUpload
+
 	// Results, also after a failure.
 	done    int64         // bytes of tail that are in S3
 	skip    int64         // bytes of tail that were there before the version made
@@ -222,7 +228,7 @@ func (fs *FS) putAppend(ctx context.Context, a *appendCommit) error {
 	case !fs.opts.Capabilities.CompleteIf && total > singleCommit:
 		info, err = fs.putAppendSlowly(ctx, a, opts)
 	case a.base.size >= appendCopy || total > singleCommit:
-		info, err = fs.putAppendParts(ctx, a, opts)
+		info, err = fs.putAppendParts(ctx, a, opts, attr)
 	default:
 		if err = fs.loadBase(ctx, a); err == nil {
 			info, err = fs.store.Put(ctx, a.key, a.body(), opts)

@@ -208,6 +208,45 @@ func TestAppendLarge(t *testing.T) {
 	}
 }
 
+// TestAppendLargeAhead begins the upload of the next append while one is on its
+// way, and gives up those that nobody needs.
+func TestAppendLargeAhead(t *testing.T) {
+	s := mem.New()
+	begun := fault.On(fault.Hang(0), fault.Ops(store.OpCreateUpload))
+	a := newWorld(t, fault.Wrap(s, begun), nil)
+	b := newWorld(t, s, nil)
+	want := strings.Repeat("0123456789abcde\n", 6<<16)
+	b.must(b.write("log", want, 0))
+	h, err := a.open("log", appendFlags)
+	a.must(err)
+	const appends = 6
+	for i := range appends {
+		line := fmt.Sprintf("line %d\n", i)
+		_, err := a.fs.Write(a.ctx, h, []byte(line), 0)
+		a.must(err)
+		a.must(a.fs.Fsync(a.ctx, h))
+		want += line
+	}
+	if n := begun.Fired(); n != appends+1 {
+		t.Errorf("%d uploads begun for %d appends, want one for each and one ahead", n, appends)
+	}
+	b.must(b.add("log", "theirs\n"))
+	_, err = a.fs.Write(a.ctx, h, []byte("after\n"), 0)
+	a.must(err)
+	a.must(a.fs.Flush(a.ctx, h))
+	a.fs.Release(h)
+	want += "theirs\nafter\n"
+	b.wantRead("log", want)
+	a.wantRead("log", want)
+	if !eventually(10*time.Second, func() bool { left, _ := s.ListUploads(a.ctx, ""); return len(left) == 0 }) {
+		left, _ := s.ListUploads(a.ctx, "")
+		t.Errorf("uploads left: %+v", left)
+	}
+	if left := a.fs.state.leftUploads(); len(left) != 0 {
+		t.Errorf("uploads noted: %+v", left)
+	}
+}
+
 // TestAppendRecordOfSeveralRequests keeps a record together that comes in
 // several requests, while others commit.
 func TestAppendRecordOfSeveralRequests(t *testing.T) {
@@ -613,8 +652,8 @@ func TestAppendersOfLargeFile(t *testing.T) {
 			t.Errorf("gateway reads %d bytes, %v, want %d", len(got), err, len(text))
 		}
 	}
-	if ups, _ := s.ListUploads(context.Background(), ""); len(ups) != 0 {
-		t.Errorf("uploads left: %d", len(ups))
+	if !eventually(10*time.Second, func() bool { ups, _ := s.ListUploads(context.Background(), ""); return len(ups) == 0 }) {
+		t.Error("uploads are left")
 	}
 }
 

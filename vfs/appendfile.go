@@ -20,6 +20,8 @@ type appending struct {
 	tries []appendTry // attempts of which it is not known whether they were carried out
 	moved uint64      // grows when bytes have moved behind those of others
 
+	ahead *aheadUpload // for the next append, or nil
+
 	trip   time.Duration // what a commit takes, on average
 	sent   time.Time     // when the last one ended
 	lostAt time.Time     // when another gateway was last seen to be first
@@ -142,6 +144,10 @@ func (fs *FS) newAppend(s *shipment, t tail) *appendCommit {
 	a := &appendCommit{key: s.key, entry: s.entry, own: f.attrDirtyLocked(), tail: t.bytes, size: t.hi - t.lo,
 		session: fs.appendSession, seq: fs.appendSeq.Add(1), tries: state.tries}
 	now := fs.now()
+	if a.ahead, state.ahead = state.ahead, nil; a.ahead != nil {
+		a.seq = a.ahead.seq
+	}
+	a.busy = now.Sub(state.sent) < mtimeSlack
 	a.look = now.Sub(state.lostAt) < contended*state.trip && now.Sub(latest(state.sent, f.checked)) > state.trip*3/2
 	if f.wholeLocked() {
 		return a
@@ -159,6 +165,7 @@ func (fs *FS) newAppend(s *shipment, t tail) *appendCommit {
 
 // carryOut brings an append to S3, and notes in f what is known after it.
 func (fs *FS) carryOut(ctx context.Context, s *shipment, a *appendCommit) error {
+	defer func() { a.ahead.drop() }()
 	if err := fs.announce(ctx); err != nil {
 		return err
 	}
@@ -169,6 +176,11 @@ func (fs *FS) carryOut(ctx context.Context, s *shipment, a *appendCommit) error 
 	err = fs.appendObject(ctx, a)
 	settled(err == nil)
 	f := s.f
+	if a.losses > 0 || err != nil {
+		a.next.drop() // it goes behind another version
+	} else {
+		fs.keepAhead(f, a.next)
+	}
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
 	state := f.appendsLocked()
@@ -195,6 +207,9 @@ func (fs *FS) appended(s *shipment, a *appendCommit) {
 	s.entry.ETag, s.entry.Size, s.entry.Modified = a.entry.ETag, a.entry.Size, a.entry.Modified
 	n.mu.Lock()
 	f.appending.isNew = false
+	if f.entry.Mtime.Equal(s.entry.Mtime) {
+		f.entry.Mtime = a.entry.Mtime
+	}
 	if f.attrGen == s.attrGen {
 		f.entry.Attr = a.entry.Attr
 	} else {

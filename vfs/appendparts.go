@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
 	"golang.org/x/sync/errgroup"
 )
@@ -11,17 +12,19 @@ import (
 // putAppendParts stores the new version as a multipart upload: S3 copies what
 // is there already, if it is enough for a part, and the rest is sent, all at
 // the same time. Nothing of the base has to be at hand for that.
-func (fs *FS) putAppendParts(ctx context.Context, a *appendCommit, opts store.PutOptions) (store.Info, error) {
+func (fs *FS) putAppendParts(ctx context.Context, a *appendCommit, opts store.PutOptions, attr *index.Attr) (store.Info, error) {
 	if a.base.size < appendCopy {
 		if err := fs.loadBase(ctx, a); err != nil {
 			return store.Info{}, err
 		}
 	}
-	id, err := fs.store.CreateUpload(ctx, a.key, opts)
+	if a.busy && a.next == nil {
+		a.next = fs.beginAhead(a, attr)
+	}
+	id, err := fs.beginAppend(ctx, a, &opts)
 	if err != nil {
 		return store.Info{}, uncertain(err)
 	}
-	fs.state.noteUpload(a.key, id)
 	parts, err := fs.appendParts(ctx, a, id)
 	if err != nil {
 		fs.dropUpload(&upload{fs: fs, key: a.key, id: id})
@@ -38,6 +41,23 @@ func (fs *FS) putAppendParts(ctx context.Context, a *appendCommit, opts store.Pu
 	}
 	fs.state.forgetUpload(id)
 	return info, nil
+}
+
+// beginAppend begins the upload, or takes the one that was begun ahead.
+func (fs *FS) beginAppend(ctx context.Context, a *appendCommit, opts *store.PutOptions) (store.UploadID, error) {
+	if up := a.ahead; up != nil {
+		a.ahead = nil
+		if id, ok := up.use(a); ok {
+			opts.Meta = up.meta
+			return id, nil
+		}
+		up.drop()
+	}
+	id, err := fs.store.CreateUpload(ctx, a.key, *opts)
+	if err == nil {
+		fs.state.noteUpload(a.key, id)
+	}
+	return id, err
 }
 
 // appendParts copies and sends the parts of the new version.
