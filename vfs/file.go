@@ -57,8 +57,8 @@ type file struct {
 	keptID string
 	upload *upload // parts sent ahead, or nil
 
-	intents intentIDs
-	saved   savedState // of a temporary name: what the journal has
+	intents   intentIDs
+	saved     savedState // of a temporary name: what the journal has
 	appenders int        // handles that append
 	appending *appending // nil until the first append is committed, or one made the file
 }
