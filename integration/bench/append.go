@@ -11,15 +11,15 @@ import (
 // appendSection measures how many records a second processes append to one
 // file, on one gateway and over two.
 func appendSection(b *bench) {
-	b.page.text("## Appending to one file, at 15 ms\n\nRecords of 100 bytes. A process opens the file, writes a record and closes it, or keeps it open and calls fsync after each; in both cases the record is in S3 before the next one.\n")
+	b.page.text("## Appending to one file, at 15 ms\n\nRecords of 100 bytes. A process opens the file, writes a record and closes it, or keeps it open and calls fsync after each; in both cases the record is in S3 before the next one. Linux holds the lock of a file while it waits for fsync, so that the processes of one mount follow each other there; nothing is claimed of that.\n")
 	var rows [][]string
 	for _, c := range []struct {
 		processes, gateways int
 		open                bool
 		least               float64
 	}{
-		{1, 1, false, 0}, {8, 1, false, 300}, {8, 1, true, 300}, {64, 1, false, 1500}, {64, 1, true, 1500},
-		{8, 2, false, 100}, {8, 2, true, 100},
+		{1, 1, false, 0}, {8, 1, false, 300}, {64, 1, false, 1500}, {8, 2, false, 100},
+		{1, 1, true, 0}, {8, 1, true, 0}, {8, 2, true, 0},
 	} {
 		how := "open, write, close"
 		if c.open {
