@@ -124,9 +124,8 @@
 //
 // A record is what one write call has. The kernel cuts a call of more than
 // [MaxWrite] bytes into several requests, and a commit that begins between two
-// of them leaves out the record that is not complete. So does nothing else: a
-// writev(2) of more than 256 pieces is cut into requests that look like records
-// of their own.
+// of them leaves out the record that is not complete. (A writev(2) of more than
+// 256 pieces is cut, too, into requests that look like records of their own.)
 //
 // Appenders of one gateway share commits. Those that were told of the last one
 // are back a moment after it, so a commit waits for as many as had to do with
