@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -27,7 +28,7 @@ type Config struct {
 	Path     string
 	ID       int // sets its records apart
 	Records  int
-	Min, Max int // bytes of a record's body
+	Min, Max int // bytes of a record's body; each magnitude in between is as likely
 	// Open keeps the file open, and has each record followed by fsync(2);
 	// otherwise the file is opened and closed for each.
 	Open bool
@@ -50,7 +51,7 @@ type Result struct {
 // whether it is whole.
 func (c Config) Record(i int) []byte {
 	rng := rand.New(rand.NewPCG(uint64(c.ID), uint64(i)))
-	n := c.Min + rng.IntN(c.Max-c.Min+1)
+	n := int(float64(c.Min) * math.Pow(float64(c.Max)/float64(c.Min), rng.Float64()))
 	r := fmt.Appendf(make([]byte, 0, n+32), "<%05d %07d %08d ", c.ID, i, n)
 	letter := byte('a' + rng.IntN(26))
 	for k := range n {
