@@ -126,7 +126,7 @@ func (fs *FS) rebase(ctx context.Context, s *shipment, a *appendCommit, t tail) 
 		return true, nil
 	}
 	follows, err := s.c.shift(ctx, shift{keep: t.lo + a.skip, to: a.to, gen: t.gen, base: a.base.bytes,
-		o: origin{key: s.key, etag: a.entry.ETag, size: a.entry.Size}}, false)
+		o: origin{key: s.key, etag: a.entry.ETag, size: a.entry.Size}})
 	if err != nil || !follows {
 		fs.idx.Put(s.key, a.entry, fs.now())
 		fs.supersede(s.f.node)
@@ -256,11 +256,11 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 		n.mu.Unlock()
 		return true, err
 	}
-	c, gen, tag := f.content, f.content.generation(), f.entry.ETag
-	dirty := f.dirtyLocked()
+	c, tag := f.content, f.entry.ETag
+	whole := f.wholeLocked()
 	n.mu.Unlock()
-	if dirty {
-		return true, nil // the commit goes behind it
+	if whole {
+		return true, nil // it needs nothing of any version
 	}
 	data, err := io.ReadAll(obj.Body)
 	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
@@ -277,19 +277,21 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 	}
 	defer unlock()
 	n.mu.Lock()
-	same := f.entry.ETag == tag && f.content == c
+	same, gen := f.entry.ETag == tag && f.content == c, f.committed
 	n.mu.Unlock()
 	if !same {
 		return true, nil // by a commit, which went behind it or before it
 	}
-	followed, err := c.shift(ctx, shift{keep: c.length(), to: e.Size, gen: gen, base: data,
-		o: origin{key: path, etag: e.ETag, size: e.Size}}, true)
+	followed, err := c.shift(ctx, shift{keep: -1, to: e.Size, gen: gen, base: data,
+		o: origin{key: path, etag: e.ETag, size: e.Size}})
 	if err != nil || !followed {
-		return true, err // written meanwhile: as above
+		return true, err // edited meanwhile, so that it stays as it is
 	}
 	n.mu.Lock()
 	if f.attrDirtyLocked() {
 		e.Attr, e.Mtime = withTable(f.entry.Attr, tableOf(e.Attr)), f.entry.Mtime
+	} else if f.dirtyLocked() {
+		e.Mtime = f.entry.Mtime
 	}
 	f.entry, f.checked = e, asOf
 	n.pageETag = ""
@@ -297,6 +299,34 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 	n.mu.Unlock()
 	fs.invalidator().InvalidateNode(n.id)
 	return true, nil
+}
+
+// catchUp makes f follow the name, after a read has found that the version is
+// gone from which it needs bytes. It reports whether to read again.
+func (fs *FS) catchUp(ctx context.Context, f *file, err error) bool {
+	if err == nil || KindOf(err) != Stale {
+		return false
+	}
+	path, named := fs.nodes.path(f.node)
+	f.node.mu.Lock()
+	follows := f.appenders > 0 && f.content != nil && f.content.onlyAppends(f.committed)
+	tag := f.entry.ETag
+	f.node.mu.Unlock()
+	if !named || !follows {
+		return false
+	}
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
+	asOf := fs.now()
+	obj, err := fs.store.Get(ctx, path, store.GetOptions{Length: f.firstRead(), IfNoneMatch: tag})
+	if err != nil {
+		return store.IsKind(err, store.NotModified) // a commit was quicker
+	}
+	defer obj.Body.Close()
+	e := index.Decode(obj.Info)
+	_, e.Name = splitPath(path)
+	followed, err := fs.follow(f, path, e, obj, asOf)
+	return e.Type == TypeFile && followed && (err == nil || err == errOutdated)
 }
 
 // soleIndex is implemented by an index that knows whether other gateways can

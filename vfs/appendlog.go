@@ -132,7 +132,7 @@ func (b *Bytes) copyLocked() error {
 
 // shift is a change of the history that appends are based on.
 type shift struct {
-	keep int64  // the offset from which local bytes stay: appends that follow
+	keep int64  // the offset from which local bytes stay: appends that follow; -1: all that are there
 	to   int64  // the offset in the new version at which they go on
 	o    origin // the new version
 	gen  uint64 // of the content when its bytes up to o.size were as in o
@@ -141,8 +141,8 @@ type shift struct {
 
 // shift makes o the version that c derives from, with the local bytes from
 // keep on behind to. It reports false, and does nothing, if c has been edited
-// in place since s.gen, or if clean is set and anything was written since.
-func (c *content) shift(ctx context.Context, s shift, clean bool) (bool, error) {
+// in place since s.gen.
+func (c *content) shift(ctx context.Context, s shift) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changed = true // what was fetched goes in under the lock from now on
@@ -152,8 +152,11 @@ func (c *content) shift(ctx context.Context, s shift, clean bool) (bool, error) 
 			return false, err
 		}
 	}
-	if c.edited > s.gen || clean && c.gen != s.gen {
+	if c.edited > s.gen {
 		return false, nil
+	}
+	if s.keep < 0 {
+		s.keep = c.origin.size
 	}
 	if err := c.ownLocked(0, c.size); err != nil {
 		return false, err

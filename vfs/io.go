@@ -19,6 +19,9 @@ func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, er
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	b, err := c.read(waiting, int64(len(p)), off, h.ahead(off, len(p)))
+	if fs.catchUp(waiting, h.f, err) {
+		b, err = c.read(waiting, int64(len(p)), off, 0)
+	}
 	if err != nil {
 		return 0, fs.fault("read", fs.pathOf(h.node), waiting.explain(err))
 	}
@@ -37,6 +40,9 @@ func (fs *FS) ReadBytes(ctx context.Context, h *Handle, n int, off int64) (*Byte
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	b, err := c.read(waiting, int64(n), off, h.ahead(off, n))
+	if fs.catchUp(waiting, h.f, err) {
+		b, err = c.read(waiting, int64(n), off, 0)
+	}
 	return b, fs.fault("read", fs.pathOf(h.node), waiting.explain(err))
 }
 
