@@ -325,8 +325,11 @@ func (fs *FS) catchUp(ctx context.Context, f *file, err error) bool {
 	defer obj.Body.Close()
 	e := index.Decode(obj.Info)
 	_, e.Name = splitPath(path)
+	if e.Type != TypeFile {
+		return false
+	}
 	followed, err := fs.follow(f, path, e, obj, asOf)
-	return e.Type == TypeFile && followed && (err == nil || err == errOutdated)
+	return followed && (err == nil || err == errOutdated)
 }
 
 // soleIndex is implemented by an index that knows whether other gateways can
