@@ -16,20 +16,22 @@ import (
 	"github.com/causewayfs/causeway/integration/s3proxy"
 )
 
-// appendRecords is how many records each process of a test appends.
-func appendRecords() int {
+// appendRecords is how many records each process of a test appends to a log,
+// and to how many logs, one after the other: what S3 copies for each commit
+// grows with a log.
+func appendRecords() (records, logs int) {
 	if harness.Long() {
-		return 1000
+		return 125, 8
 	}
-	return 30
+	return 30, 1
 }
 
 // appenders are the processes of a test, half of them on each mount; half of
 // those keep the file open.
-func appenders(mounts []*harness.Mount, first, n, records, largest int) []appender.Config {
+func appenders(log string, mounts []*harness.Mount, first, n, records, largest int) []appender.Config {
 	var all []appender.Config
 	for i := range n {
-		all = append(all, appender.Config{Path: mounts[i%len(mounts)].Path("log"), ID: first + i, Records: records,
+		all = append(all, appender.Config{Path: mounts[i%len(mounts)].Path(log), ID: first + i, Records: records,
 			Min: 70, Max: largest, Open: i/len(mounts)%2 == 1})
 	}
 	return all
@@ -48,9 +50,9 @@ func appendFaults() []s3proxy.Fault {
 
 // wantLog wants S3 and the mounts to show the same log, with all that the
 // results say is in it.
-func wantLog(t *testing.T, env *harness.Env, mounts []*harness.Mount, results []appender.Result) {
+func wantLog(t *testing.T, env *harness.Env, log string, mounts []*harness.Mount, results []appender.Result) {
 	t.Helper()
-	o := env.Get(t, "log")
+	o := env.Get(t, log)
 	if o == nil {
 		t.Fatal("there is no log")
 	}
@@ -64,8 +66,8 @@ func wantLog(t *testing.T, env *harness.Env, mounts []*harness.Mount, results []
 	}
 	t.Logf("%d records tried, %d not acknowledged, %d there, in %d bytes", tried, failed, n, o.Size)
 	for _, m := range mounts {
-		sameFile(t, m.Path("log"), o.Body)
-		if info, err := os.Stat(m.Path("log")); err != nil || info.Size() != o.Size {
+		sameFile(t, m.Path(log), o.Body)
+		if info, err := os.Stat(m.Path(log)); err != nil || info.Size() != o.Size {
 			t.Errorf("size on %s: %v, %v, want %d", m.Dir, info, err, o.Size)
 		}
 	}
@@ -91,13 +93,17 @@ func TestAppend(t *testing.T) {
 	onBoth(t, func(t *testing.T, env *harness.Env) {
 		a, b := pair(t, env)
 		mounts := []*harness.Mount{a, b}
-		results := appender.Run(t, appenders(mounts, 0, 16, appendRecords(), 70<<10))
-		for _, r := range results {
-			if len(r.Failed) > 0 {
-				t.Errorf("process %d: %d failed: %v", r.Config.ID, len(r.Failed), r.Errors)
+		records, logs := appendRecords()
+		for i := range logs {
+			log := fmt.Sprint("log", i)
+			results := appender.Run(t, appenders(log, mounts, 0, 16, records, 70<<10))
+			for _, r := range results {
+				if len(r.Failed) > 0 {
+					t.Errorf("process %d: %d failed: %v", r.Config.ID, len(r.Failed), r.Errors)
+				}
 			}
+			wantLog(t, env, log, mounts, results)
 		}
-		wantLog(t, env, mounts, results)
 	})
 }
 
@@ -106,12 +112,16 @@ func TestAppendFaults(t *testing.T) {
 	onBoth(t, func(t *testing.T, env *harness.Env) {
 		peer := env.Peer(t)
 		mounts := []*harness.Mount{env.Mount(t), peer.Mount(t)}
-		env.Proxy.SetFaults(1, appendFaults()...)
-		peer.Proxy.SetFaults(2, appendFaults()...)
-		results := appender.Run(t, appenders(mounts, 0, 16, appendRecords(), 70<<10))
-		env.Proxy.SetFaults(1)
-		peer.Proxy.SetFaults(2)
-		wantLog(t, env, mounts, results)
+		records, logs := appendRecords()
+		for i := range logs {
+			log := fmt.Sprint("log", i)
+			env.Proxy.SetFaults(uint64(2*i+1), appendFaults()...)
+			peer.Proxy.SetFaults(uint64(2*i+2), appendFaults()...)
+			results := appender.Run(t, appenders(log, mounts, 0, 16, records, 70<<10))
+			env.Proxy.SetFaults(1)
+			peer.Proxy.SetFaults(2)
+			wantLog(t, env, log, mounts, results)
+		}
 	})
 }
 
@@ -132,14 +142,15 @@ func TestAppendKills(t *testing.T) {
 	var steady sync.WaitGroup
 	var fromA []appender.Result
 	steady.Go(func() {
-		fromA = appender.Run(t, appenders([]*harness.Mount{a}, 0, 8, appendRecords(), 70<<10))
+		records, _ := appendRecords()
+		fromA = appender.Run(t, appenders("log", []*harness.Mount{a}, 0, 8, records, 70<<10))
 	})
 	for k := range kills {
 		if k > 0 {
 			b.Start()
 		}
 		var running []*appender.Process
-		for _, c := range appenders([]*harness.Mount{b}, 100+8*k, 8, 100_000, 70<<10) {
+		for _, c := range appenders("log", []*harness.Mount{b}, 100+8*k, 8, 100_000, 70<<10) {
 			c.Exists = true
 			p := appender.Start(t, c)
 			p.Go()
@@ -164,7 +175,7 @@ func TestAppendKills(t *testing.T) {
 	if acked == 0 {
 		t.Error("nothing was acknowledged")
 	}
-	wantLog(t, env, []*harness.Mount{a, b}, results)
+	wantLog(t, env, "log", []*harness.Mount{a, b}, results)
 }
 
 // TestAppendLargeRecords appends records of several requests each, to a file
@@ -173,13 +184,13 @@ func TestAppendLargeRecords(t *testing.T) {
 	env := harness.New(t, harness.Versity)
 	a, b := pair(t, env)
 	mounts := []*harness.Mount{a, b}
-	results := appender.Run(t, appenders(mounts, 0, 8, 3, 3<<20))
+	results := appender.Run(t, appenders("log", mounts, 0, 8, 3, 3<<20))
 	for _, r := range results {
 		if len(r.Failed) > 0 {
 			t.Errorf("process %d: %d failed: %v", r.Config.ID, len(r.Failed), r.Errors)
 		}
 	}
-	wantLog(t, env, mounts, results)
+	wantLog(t, env, "log", mounts, results)
 	noUploads(t, env)
 }
 
