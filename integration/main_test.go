@@ -16,12 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causewayfs/causeway/integration/appender"
 	"github.com/causewayfs/causeway/integration/harness"
 )
 
 func TestMain(m *testing.M) {
 	harness.Main(m, map[string]func([]string) error{
 		"swamp-worker": swampWorker,
+		appender.Child: appender.Main,
 	})
 }
 

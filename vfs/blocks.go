@@ -14,11 +14,11 @@ const directAlign = 4096
 // fillBlock is fill with the first n bytes of b, for readers in sequence: they
 // have the bytes from now on. Then these go to the local file; a disk that is
 // quick enough takes them straight from b, and nobody waits for it.
-func (c *content) fillBlock(b *block, off int64, n int) error {
+func (c *content) fillBlock(b *block, off int64, n int, epoch uint64) error {
 	c.mu.Lock()
 	if c.changed {
 		c.mu.Unlock()
-		return c.fill(b.buf[:n], off)
+		return c.fill(b.buf[:n], off, epoch)
 	}
 	b.lo, b.hi, b.written, b.used = off, off+int64(n), false, false
 	b.refs.Add(1)

@@ -89,6 +89,7 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		s.cond = store.IfMatch(f.entry.ETag)
 	}
 	_, s.entry.Name = splitPath(key)
+	appends := key == path && !cond.Set() && !fs.opts.CommitLocal && f.onlyAppendsLocked()
 	stale, full := f.superseded, f.full
 	f.superseded = f.superseded || full
 	f.tried = f.tried || key == path
@@ -104,6 +105,11 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 	if stale {
 		err = &Error{Op: "commit", Path: path, Kind: Stale, Err: errors.New("somebody else replaced or removed the file")}
 	} else {
+		if appends {
+			if sent, err := fs.sendAppend(ctx, &s); sent {
+				return err
+			}
+		}
 		err = fs.ship(ctx, &s)
 	}
 	if err != nil {
@@ -215,6 +221,9 @@ func (fs *FS) committed(f *file, s *shipment) {
 	s.c.rebase(origin{key: s.key, etag: s.entry.ETag, size: s.entry.Size}, s.gen)
 	f.committed = s.gen
 	f.staged = false
+	if f.appending != nil {
+		f.appending.isNew, f.appending.tries = false, nil
+	}
 	f.entry.ETag, f.entry.Size, f.entry.Modified = s.entry.ETag, s.entry.Size, s.entry.Modified
 	if s.lateTag {
 		f.attrGen++

@@ -51,6 +51,10 @@ type content struct {
 	noDirect bool          // there is no such way
 	cached   bool          // the local file belongs to the cache and must not be changed
 	shared   int64         // so many bytes of the local file must not be changed
+	edited   uint64        // gen of the last change that was not an append
+	appended bool          // bytes behind the origin may move, see shift
+	record   openRecord    // of an append, see appendlog.go
+	epoch    uint64        // grows when the origin becomes another history: what was asked for before does not count
 }
 
 // newContent makes an empty content on a new local file.
@@ -228,10 +232,13 @@ func (c *content) whole() bool {
 // been overwritten or cut off since. As long as nobody changed the content,
 // nobody else writes where a fetch does, and the disk is written without the
 // lock.
-func (c *content) fill(p []byte, off int64) error {
+func (c *content) fill(p []byte, off int64, epoch uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.notifyLocked()
+	if epoch != c.epoch {
+		return nil // of a version that is not the origin any more
+	}
 	end := min(off+int64(len(p)), c.origin.size)
 	for at := off; at < end; {
 		gap, missing := c.valid.gap(at, end)
@@ -282,6 +289,8 @@ func (c *content) read(ctx context.Context, n, off, ahead int64) (*Bytes, error)
 	b := &Bytes{content: c, file: c.file, off: off, n: int(n)}
 	if c.inWindowLocked(off, off+n) {
 		b.takeLocked()
+	} else if c.appended && off+n > c.origin.size {
+		return b, b.copyLocked() // may move before the file is read
 	}
 	return b, nil
 }
@@ -300,16 +309,18 @@ func (c *content) ensure(ctx context.Context, lo, hi int64) error {
 	return nil
 }
 
-// writeAt writes p. It waits while a commit reads the file. With grow, off is
-// ignored and p goes to the end.
-func (c *content) writeAt(ctx context.Context, p []byte, off int64, grow bool) (at int64, gen uint64, err error) {
+// writeAt writes p. It waits while a commit reads the file. For a handle that
+// appends, off is ignored and p goes to the end.
+func (c *content) writeAt(ctx context.Context, p []byte, off int64, appender *Handle) (at int64, gen uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.thawedLocked(ctx); err != nil {
 		return 0, 0, err
 	}
-	if grow {
+	if appender != nil {
 		off = c.size
+		edited := c.edited
+		defer func() { c.appendedLocked(appender, off, len(p), edited, err) }()
 	}
 	end := off + int64(len(p))
 	if err := c.ownLocked(off, c.size); err != nil {
@@ -383,6 +394,7 @@ func (c *content) zero(ctx context.Context, off, end int64) (gen uint64, err err
 // touchLocked counts a change of [lo, hi).
 func (c *content) touchLocked(lo, hi int64) {
 	c.gen++
+	c.edited = c.gen
 	if c.parts == nil {
 		c.parts = map[int]uint64{}
 	}

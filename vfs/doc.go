@@ -27,6 +27,7 @@
 //	new, or emptied by O_TRUNC     nothing: the last close wins
 //	made with O_EXCL               the version that O_EXCL made
 //	edited in place                the version that was opened
+//	only appended to               nothing that it does not bring about: see Appends
 //
 // When the demand fails, somebody else has replaced or removed the file: the
 // call is [Stale], the edited version is kept for `causeway recover`, and the
@@ -98,6 +99,52 @@
 // and renames of what is only in S3 need S3 as ever. When the spool holds
 // Options.SpoolFiles or SpoolBytes, a write waits while S3 takes some, and is
 // NoSpace when it does not.
+//
+// # Appends
+//
+// A file to which nothing was done since its version but writes through O_APPEND
+// handles is that version and a tail; one that an open with O_CREAT|O_APPEND
+// made is a tail alone. Its commit is a compare-and-swap: the version with the
+// tail behind it, on condition that the key still holds that version, or none.
+// When somebody else was first, the tail goes behind what is there then, and so
+// on until the deadline. No lock is taken. Below 5 MiB the object is written
+// anew; from there on it is a multipart upload of which S3 copies the version
+// and only the tail is sent, and while one such commit is under way the upload
+// of the next one is begun. A file that was also edited in place keeps the rule
+// for that, and so does one that was removed elsewhere: [Stale].
+//
+// An attempt whose answer was lost may have been carried out before others went
+// behind it. Each append therefore writes its name, session and number, in front
+// of a list in the object's metadata ([AppendsKey]), and whatever is based on
+// the object carries that list on. It tells whether the attempt is in there;
+// only if more than a list's length of others came since, nothing can tell, and
+// the call is [IO] with the version kept: nothing is ever appended twice. A
+// commit that failed leaves the names of its attempts with the file, so that a
+// later fsync settles them first.
+//
+// A record is what one write call has. The kernel cuts a call of more than
+// [MaxWrite] bytes into several requests, and a commit that begins between two
+// of them leaves out the record that is not complete. (A writev(2) of more than
+// 256 pieces is cut, too, into requests that look like records of their own.)
+//
+// Appenders of one gateway share commits. Those that were told of the last one
+// are back a moment after it, so a commit waits for as many as had to do with
+// the last one, as long as they keep coming, and for half a round trip at most;
+// who appends alone waits for nobody (gather.go). A gateway that has won against
+// another one waits until that had the time to win in turn.
+//
+// A commit that went behind others' appends moves the bytes that were here. Until
+// then all handles on this gateway see them where they were written. The content
+// becomes the new version at once, whose missing bytes are fetched when they are
+// asked for, and front ends are told that size and pages have changed. Handles of
+// a file that somebody here appends to are therefore the exception from the rule
+// that handles keep their version: they go on with what the appends went behind.
+//
+// An open that can only append asks S3 as any other, so that the sizes it sees
+// are right, but not if no other gateway is on the bucket: what is known is then
+// the current version, and a commit would notice if it were not. With
+// Options.CommitLocal a version with its tail is one parcel, with the rule for
+// edits in place.
 //
 // # What an open sees
 //

@@ -142,7 +142,7 @@ func (c *content) aheadLocked(lo, hi int64) {
 // launchLocked starts one fetch. That of a reader in sequence goes through the
 // window.
 func (c *content) launchLocked(lo, hi int64, sequential bool) *fetch {
-	o, to := c.origin, sink{c: c}
+	o, to := c.origin, sink{c: c, epoch: c.epoch}
 	f := &fetch{lo: lo, hi: hi, of: o}
 	if sequential {
 		to.window = c.fetcher.memory()
@@ -199,6 +199,7 @@ func (fs *FS) memory() *window { return fs.window }
 type sink struct {
 	c      *content
 	window *window
+	epoch  uint64 // of c when the bytes were asked for
 }
 
 // pour copies a body to a content in pieces.
@@ -224,7 +225,7 @@ func (fs *FS) pourPiece(body io.Reader, off int64, to sink) (int, error) {
 			defer b.release()
 			n, end := io.ReadFull(body, b.buf)
 			if n > 0 {
-				if err := to.c.fillBlock(b, off, n); err != nil {
+				if err := to.c.fillBlock(b, off, n, to.epoch); err != nil {
 					return n, err
 				}
 			}
@@ -235,7 +236,7 @@ func (fs *FS) pourPiece(body io.Reader, off int64, to sink) (int, error) {
 	defer fs.buffers.Put(buf)
 	n, end := io.ReadFull(body, *buf)
 	if n > 0 {
-		if err := to.c.fill((*buf)[:n], off); err != nil {
+		if err := to.c.fill((*buf)[:n], off, to.epoch); err != nil {
 			return n, err
 		}
 	}

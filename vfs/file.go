@@ -57,8 +57,10 @@ type file struct {
 	keptID string
 	upload *upload // parts sent ahead, or nil
 
-	intents intentIDs
-	saved   savedState // of a temporary name: what the journal has
+	intents   intentIDs
+	saved     savedState // of a temporary name: what the journal has
+	appenders int        // handles that append
+	appending *appending // nil until the first append is committed, or one made the file
 }
 
 // fileState returns the file state of n, or nil.
@@ -73,7 +75,10 @@ func (n *node) fileState() *file {
 func (fs *FS) fileLocked(n *node, e index.Entry) *file {
 	if n.file == nil {
 		fs.nodes.pin(n)
-		n.file = &file{node: n, entry: e, ctime: latest(e.Mtime, e.Modified)}
+		f := &file{node: n, entry: e, ctime: latest(e.Mtime, e.Modified)}
+		f.commits.before = func(ctx context.Context, g *flights) { fs.gather(ctx, f, g) }
+		f.checks.before = func(ctx context.Context, g *flights) { fs.gatherChecks(ctx, f, g) }
+		n.file = f
 	}
 	return n.file
 }
@@ -272,7 +277,7 @@ func (fs *FS) remoteChange(path string) {
 	e, ok := fs.idx.Peek(path) // under the lock, so that it is not older than a commit
 	f := n.file
 	local := f != nil && f.localLocked()
-	replaced := f != nil && f.handles > 0 && f.shownLocked() && (!ok || e.ETag != f.entry.ETag)
+	replaced := f != nil && f.handles > 0 && f.shownLocked() && (!ok || e.ETag != f.entry.ETag && f.appenders == 0)
 	n.mu.Unlock()
 	switch p, name := fs.nodes.parentOf(n); {
 	case local || p == nil:

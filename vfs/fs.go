@@ -52,6 +52,9 @@ type FS struct {
 
 	inv atomic.Pointer[Invalidator]
 
+	appendSession string        // names this run in the lists of objects that it appends to
+	appendSeq     atomic.Uint64 // the last append of this run
+
 	// Counters for Stats.
 	committing, handles         atomic.Int64
 	commits, commitErrors, kept atomic.Int64
@@ -90,7 +93,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	}
 	fs := &FS{store: opts.Store, now: opts.Now, log: opts.Log, opts: opts, staged: staged, state: state,
 		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, started: opts.Now(),
-		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}}
+		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}, appendSession: newAppendSession()}
 	fs.locks.patience = opts.OpTimeout
 	fs.health, _ = store.As[store.Health](opts.Store)
 	fs.window = newWindow(opts.Memory/4, opts.Now)

@@ -19,6 +19,9 @@ func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, er
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	b, err := c.read(waiting, int64(len(p)), off, h.ahead(off, len(p)))
+	if fs.catchUp(waiting, h.f, err) {
+		b, err = c.read(waiting, int64(len(p)), off, 0)
+	}
 	if err != nil {
 		return 0, fs.fault("read", fs.pathOf(h.node), waiting.explain(err))
 	}
@@ -37,6 +40,9 @@ func (fs *FS) ReadBytes(ctx context.Context, h *Handle, n int, off int64) (*Byte
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	b, err := c.read(waiting, int64(n), off, h.ahead(off, n))
+	if fs.catchUp(waiting, h.f, err) {
+		b, err = c.read(waiting, int64(n), off, 0)
+	}
 	return b, fs.fault("read", fs.pathOf(h.node), waiting.explain(err))
 }
 
@@ -91,8 +97,12 @@ func (fs *FS) Write(ctx context.Context, h *Handle, p []byte, off int64) (int, e
 			return 0, fs.fault("write", fs.pathOf(h.node), err)
 		}
 	}
+	var appender *Handle
+	if h.appends {
+		appender = h
+	}
 	err := fs.change(h.f, h, func(c *content) (uint64, error) {
-		_, gen, err := c.writeAt(ctx, p, off, h.appends)
+		_, gen, err := c.writeAt(ctx, p, off, appender)
 		return gen, err
 	})
 	if err != nil {
@@ -157,6 +167,7 @@ const spaceStep = 256 << 20
 // Flush implements Files. A descriptor that was duplicated is flushed several
 // times: what was committed once is not sent again.
 func (fs *FS) Flush(ctx context.Context, h *Handle) error {
+	h.endRecord()
 	if err := fs.keepStaged(ctx, h.f); err != nil {
 		return fs.fault("close", fs.pathOf(h.node), err)
 	}
@@ -165,6 +176,7 @@ func (fs *FS) Flush(ctx context.Context, h *Handle) error {
 
 // Fsync implements Files.
 func (fs *FS) Fsync(ctx context.Context, h *Handle) error {
+	h.endRecord()
 	h.node.mu.Lock()
 	f, c := h.f, h.f.content
 	local := f.staged && f.dirtyLocked() && !f.superseded
@@ -267,7 +279,7 @@ func (fs *FS) pathOf(n *node) string {
 // handle that appends.
 func (fs *FS) WritePage(ctx context.Context, h *Handle, p []byte, off int64) (int, error) {
 	err := fs.change(h.f, h, func(c *content) (uint64, error) {
-		_, gen, err := c.writeAt(ctx, p, off, false)
+		_, gen, err := c.writeAt(ctx, p, off, nil)
 		return gen, err
 	})
 	if err != nil {

@@ -106,7 +106,7 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.file
-	if f == nil || f.handles == 0 || !f.shownLocked() || f.localLocked() || f.entry.ETag == e.ETag {
+	if f == nil || f.handles == 0 || f.appenders > 0 || !f.shownLocked() || f.localLocked() || f.entry.ETag == e.ETag {
 		return false
 	}
 	path, ok := fs.nodes.path(n)

@@ -20,6 +20,8 @@ type Handle struct {
 	appends  bool
 	keep     bool // the kernel's pages are of this version
 
+	moved uint64 // guarded by node.mu: see Moved
+
 	wrote atomic.Uint64 // generation of the last write through this handle
 	read  atomic.Bool   // something was read: the kernel has dropped older pages
 
@@ -76,7 +78,7 @@ func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Tim
 		return nil, &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	h.f = fs.fileLocked(n, e)
-	h.f.handles++
+	h.addLocked()
 	fs.handles.Add(1)
 	n.mu.Unlock()
 
@@ -111,9 +113,13 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 		return nil
 	}
 	superseded := f.superseded
+	sole := !superseded && fs.soleLocked(h, path)
 	n.mu.Unlock()
 	if superseded {
 		return &Error{Op: "open", Path: path, Kind: Stale}
+	}
+	if sole {
+		return nil
 	}
 	check := func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, f.checks.do(ctx, fs.start, func(ctx context.Context) error { return fs.revalidate(ctx, f) })
@@ -182,6 +188,7 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 	}
 	fs.dropUpload(f.takeUploadLocked())
 	f.wholeFrom = f.content.generation()
+	f.appending = nil
 	fs.stageLocked(f, path)
 	fs.wroteLocked(f)
 	h.wrote.Store(f.wholeFrom)
@@ -219,9 +226,9 @@ func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, 
 	h := newHandle(n, nil, flags)
 	n.mu.Lock()
 	f := fs.fileLocked(n, e)
-	f.handles++
-	fs.handles.Add(1)
 	h.f, h.keep = f, true
+	h.addLocked()
+	fs.handles.Add(1)
 	err = fs.startNewLocked(h, path)
 	known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
 	n.mu.Unlock()
@@ -248,6 +255,9 @@ func (fs *FS) startNewLocked(h *Handle, path string) error {
 		return nil
 	}
 	f.wholeFrom = f.content.generation()
+	if h.appends {
+		f.madeByAppendLocked()
+	}
 	fs.stageLocked(f, path)
 	fs.wroteLocked(f)
 	h.wrote.Store(f.wholeFrom)
@@ -333,8 +343,9 @@ func (fs *FS) putNew(ctx context.Context, key string, e index.Entry, body store.
 // Release implements Files.
 func (fs *FS) Release(h *Handle) {
 	n, f := h.node, h.f
+	h.endRecord()
 	n.mu.Lock()
-	f.handles--
+	h.removeLocked()
 	last := f.handles == 0
 	// Writes through a mapping may arrive after the last close.
 	late := last && f.dirtyLocked() && f.content.generation() > f.accepted.gen && !f.staged && !f.superseded && f.keptID == ""

@@ -223,7 +223,7 @@ func (fs *FS) restore(id journal.ID, it intent) (*content, error) {
 	}
 	c, err := newContent(fs, fs.state.newStaged())
 	if err == nil {
-		_, _, err = c.writeAt(context.Background(), it.data, 0, false)
+		_, _, err = c.writeAt(context.Background(), it.data, 0, nil)
 	}
 	return c, err
 }

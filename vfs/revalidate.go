@@ -44,7 +44,7 @@ func (fs *FS) revalidateOnce(ctx context.Context, f *file) error {
 	}
 	n.mu.Unlock()
 	asOf := fs.now()
-	obj, err := fs.store.Get(ctx, path, store.GetOptions{Length: firstRead, IfNoneMatch: known})
+	obj, err := fs.store.Get(ctx, path, store.GetOptions{Length: f.firstRead(), IfNoneMatch: known})
 	switch {
 	case store.IsKind(err, store.NotModified):
 		n.mu.Lock()
@@ -137,6 +137,9 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 	}
 	if f.shownLocked() && f.handles > 1 && f.entry.ETag != e.ETag {
 		n.mu.Unlock()
+		if done, err := fs.follow(f, path, e, obj, asOf); done || err != nil {
+			return err
+		}
 		fs.supersede(n)
 		fs.preload(path, e, obj, asOf)
 		return &Error{Op: "open", Path: path, Kind: Stale}

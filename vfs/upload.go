@@ -55,7 +55,7 @@ func (fs *FS) sendAhead(f *file) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	size := f.content.length()
-	if fs.opts.CommitLocal || size < sendAheadFrom || !f.wholeLocked() || f.staged || f.removed || f.superseded {
+	if fs.opts.CommitLocal || size < sendAheadFrom || !f.wholeLocked() || f.newLocked() || f.staged || f.removed || f.superseded {
 		return
 	}
 	up := f.upload

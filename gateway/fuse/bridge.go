@@ -19,6 +19,7 @@ type bridge struct {
 	pages      PageWriter  // nil if ops is none
 	bytes      BytesReader // nil if ops is none
 	untouched  Untouched   // nil if ops is none
+	mover      Mover       // nil if ops is none
 	mountPoint string
 	kernel     kernel // set by Init
 	log        *eventLog
@@ -34,12 +35,14 @@ var _ raw.RawFileSystem = (*bridge)(nil)
 func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge {
 	pages, _ := ops.(PageWriter)
 	untouched, _ := ops.(Untouched)
+	mover, _ := ops.(Mover)
 	bytes, _ := ops.(BytesReader)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
 		ops:           ops,
 		pages:         pages,
 		untouched:     untouched,
+		mover:         mover,
 		bytes:         bytes,
 		log:           log,
 		now:           now,

@@ -159,7 +159,9 @@ func (b *bridge) Write(cancel <-chan struct{}, in *raw.WriteIn, data []byte) (ui
 
 // Fsync is fsync(2).
 func (b *bridge) Fsync(cancel <-chan struct{}, in *raw.FsyncIn) raw.Status {
-	return b.onHandle(cancel, "fsync", &in.InHeader, in.Fh, b.ops.Fsync)
+	st := b.onHandle(cancel, "fsync", &in.InHeader, in.Fh, b.ops.Fsync)
+	b.resize(in.NodeId, in.Fh)
+	return st
 }
 
 func (b *bridge) onHandle(cancel <-chan struct{}, op string, in *raw.InHeader, fh uint64, do func(context.Context, *vfs.Handle) error) raw.Status {

@@ -34,7 +34,25 @@ func (b *bridge) Flush(cancel <-chan struct{}, in *raw.FlushIn) raw.Status {
 			return raw.OK
 		}
 	}
-	return b.onHandle(cancel, "close", &in.InHeader, in.Fh, b.ops.Flush)
+	st := b.onHandle(cancel, "close", &in.InHeader, in.Fh, b.ops.Flush)
+	b.resize(in.NodeId, in.Fh)
+	return st
+}
+
+// Mover is what vfs.Operations may have beside. What is appended may come to
+// lie elsewhere than where the kernel believes, since others append too.
+type Mover interface {
+	// Moved reports whether that happened since the last call for h.
+	Moved(h *vfs.Handle) bool
+}
+
+// resize makes the kernel ask for the size of a file whose bytes have moved
+// before the call that moved them returns. Its pages follow soon after, by the
+// way of vfs.Invalidator. Attributes alone are dropped without a lock.
+func (b *bridge) resize(node, fh uint64) {
+	if h := b.files.get(fh); h != nil && b.mover != nil && b.kernel != nil && b.mover.Moved(h) {
+		b.kernel.InodeNotify(node, -1, 0)
+	}
 }
 
 // holds reports whether a process has a descriptor of the file name. Reading

@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	fsType        = "causeway" // mounts show as fuse.causeway
-	maxWrite      = 1 << 20    // bytes in one WRITE or READ; the kernel's limit
-	readAhead     = 1 << 20    // bytes, where it can be set
-	maxBackground = 128        // read-ahead and write-back requests in flight
+	fsType        = "causeway"   // mounts show as fuse.causeway
+	maxWrite      = vfs.MaxWrite // bytes in one WRITE or READ; the kernel's limit
+	readAhead     = 1 << 20      // bytes, where it can be set
+	maxBackground = 128          // read-ahead and write-back requests in flight
 )
 
 // Config says what to mount where. Ops and MountPoint are required.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/causewayfs/causeway/integration/appender"
 	"github.com/causewayfs/causeway/integration/harness"
 )
 
@@ -43,11 +44,12 @@ var sections = []struct {
 	{"field", fieldSection},
 	{"large", largeSection},
 	{"memory", memorySection},
+	{"append", appendSection},
 	{"peers", peersSection},
 }
 
 func main() {
-	harness.RunChild(map[string]func([]string) error{"writer": writerChild})
+	harness.RunChild(map[string]func([]string) error{"writer": writerChild, appender.Child: appender.Main})
 	out := flag.String("out", "", "write the page to this `file` instead of standard output")
 	isQuick := flag.Bool("quick", false, "measure less, to see whether everything works")
 	only := flag.String("only", "", "measure only these `sections`, separated by commas: "+sectionNames())
