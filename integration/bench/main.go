@@ -46,6 +46,7 @@ var sections = []struct {
 	{"memory", memorySection},
 	{"append", appendSection},
 	{"peers", peersSection},
+	{"local", localSection},
 }
 
 func main() {
