@@ -104,7 +104,7 @@ func (a *app) doctor(ctx context.Context, s *settings, args []string) error {
 	d := &diagnosis{Findings: []finding{}}
 	checkFUSE(d, a.uid)
 	if len(args) == 0 {
-		if err := a.checkStateDir(d, s, target{}); err != nil {
+		if err := a.checkLocal(d, s, target{}); err != nil {
 			return err
 		}
 	} else {
@@ -113,7 +113,7 @@ func (a *app) doctor(ctx context.Context, s *settings, args []string) error {
 			return err
 		}
 		d.Target = t.String()
-		if err := a.checkStateDir(d, s, t); err != nil {
+		if err := a.checkLocal(d, s, t); err != nil {
 			return err
 		}
 		x := &examination{d: d, target: t, endpoint: s.endpointURL(a.getenv), s3: s.s3Config(t), scanKeys: s.scanKeys, now: time.Now}
