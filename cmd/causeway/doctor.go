@@ -16,7 +16,7 @@ func newDoctor(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [s3://BUCKET[/PREFIX]]",
 		Short: "Find out what would keep a bucket from working as a filesystem",
-		Long: `Checks this machine (FUSE, state directory) and, with a bucket, the endpoint: can
+		Long: `Checks this machine (FUSE, state directory, journal) and, with a bucket, the endpoint: can
 it be reached, does its clock agree, are the credentials good, does it enforce
 the conditional writes that keep writers apart, which keys cannot be shown as
 files, which multipart uploads were abandoned.
