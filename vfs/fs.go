@@ -235,7 +235,11 @@ func (fs *FS) Close(ctx context.Context, progress func(Stats)) error {
 	if fs.ledger != nil {
 		keepErr = errors.Join(keepErr, fs.ledger.j.Close())
 	}
-	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	patience := 5 * time.Second
+	if ctx.Err() != nil { // nobody wants to wait for S3 any more
+		patience = 200 * time.Millisecond
+	}
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	return errors.Join(drained, keepErr, fs.idx.Close(cctx), fs.state.close())
 }

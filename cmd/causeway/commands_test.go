@@ -164,6 +164,43 @@ func TestStatusCommand(t *testing.T) {
 	}
 }
 
+func TestDoctorLooksAtTheJournal(t *testing.T) {
+	home := t.TempDir()
+	env := map[string]string{"HOME": home}
+	state := filepath.Join(home, ".local/state/causeway", stateName("", target{Bucket: "b"}))
+	journal := func() (found []finding) {
+		t.Helper()
+		a, stdout, _ := testApp(t, env)
+		a.run(context.Background(), []string{"doctor", "--json"}) // FUSE may be missing here
+		var d diagnosis
+		if err := json.Unmarshal(stdout.Bytes(), &d); err != nil {
+			t.Fatalf("%v in %s", err, stdout)
+		}
+		for _, f := range d.Findings {
+			if f.Check == "journal" {
+				found = append(found, f)
+			}
+		}
+		return found
+	}
+	if got := journal(); len(got) != 0 {
+		t.Errorf("without a state directory: %+v", got)
+	}
+	dir := filepath.Join(state, "journal")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := journal(); len(got) != 1 || got[0].Result != resultOK {
+		t.Errorf("an empty journal: %+v", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "0000000000000001.log.damaged"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := journal(); len(got) != 1 || got[0].Result != resultWarn || got[0].Remedy == "" {
+		t.Errorf("a journal with damage: %+v", got)
+	}
+}
+
 func TestDoctorWithoutEndpoint(t *testing.T) {
 	a, stdout, _ := testApp(t, map[string]string{"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
 	code := a.run(context.Background(), []string{"doctor", "s3://b", "--endpoint", "http://127.0.0.1:1", "--json", "--state-dir", t.TempDir()})

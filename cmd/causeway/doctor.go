@@ -16,7 +16,7 @@ func newDoctor(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [s3://BUCKET[/PREFIX]]",
 		Short: "Find out what would keep a bucket from working as a filesystem",
-		Long: `Checks this machine (FUSE, state directory) and, with a bucket, the endpoint: can
+		Long: `Checks this machine (FUSE, state directory, journal) and, with a bucket, the endpoint: can
 it be reached, does its clock agree, are the credentials good, does it enforce
 the conditional writes that keep writers apart, which keys cannot be shown as
 files, which multipart uploads were abandoned.
@@ -104,7 +104,7 @@ func (a *app) doctor(ctx context.Context, s *settings, args []string) error {
 	d := &diagnosis{Findings: []finding{}}
 	checkFUSE(d, a.uid)
 	if len(args) == 0 {
-		if err := a.checkStateDir(d, s, target{}); err != nil {
+		if err := a.checkLocal(d, s, target{}); err != nil {
 			return err
 		}
 	} else {
@@ -113,7 +113,7 @@ func (a *app) doctor(ctx context.Context, s *settings, args []string) error {
 			return err
 		}
 		d.Target = t.String()
-		if err := a.checkStateDir(d, s, t); err != nil {
+		if err := a.checkLocal(d, s, t); err != nil {
 			return err
 		}
 		x := &examination{d: d, target: t, endpoint: s.endpointURL(a.getenv), s3: s.s3Config(t), scanKeys: s.scanKeys, now: time.Now}

@@ -20,6 +20,12 @@ const (
 	failSpace = 256 << 20
 )
 
+// What statfs calls filesystems in memory.
+const (
+	tmpfsMagic = 0x01021994
+	ramfsMagic = 0x858458f6
+)
+
 // checkFUSE finds out whether this user can mount.
 func checkFUSE(d *diagnosis, uid int) {
 	if runtime.GOOS == "darwin" {
@@ -80,6 +86,14 @@ func userAllowOther(path string) bool {
 	return false
 }
 
+// checkLocal looks at what a mount of t would use on this host.
+func (a *app) checkLocal(d *diagnosis, s *settings, t target) error {
+	if err := a.checkStateDir(d, s, t); err != nil {
+		return err
+	}
+	return a.checkJournals(d, s, t)
+}
+
 // checkStateDir looks at the directory that a mount of t would use, or at the
 // one that would hold it, without making it.
 func (a *app) checkStateDir(d *diagnosis, s *settings, t target) error {
@@ -104,6 +118,10 @@ func (a *app) checkStateDir(d *diagnosis, s *settings, t target) error {
 	if err := unix.Statfs(at, &st); err != nil {
 		d.fail("state-dir", fmt.Sprintf("%s: %v", at, err), "Choose another directory with --state-dir")
 		return nil
+	}
+	if runtime.GOOS == "linux" && (int64(st.Type) == tmpfsMagic || int64(st.Type) == ramfsMagic) {
+		d.warn("state-dir", at+": it is in memory, so what --commit local has acknowledged and temporary files do not survive a reboot",
+			"Choose a directory on a disk with --state-dir")
 	}
 	free := int64(st.Bavail) * int64(st.Bsize)
 	remedy := "Make room, or choose a directory on another disk with --state-dir: open and uncommitted files are kept there"

@@ -23,7 +23,8 @@ func newRecover(a *app) *cobra.Command {
 		Short: "List, copy out or drop versions that could not be committed",
 		Long: `When a file cannot be committed, because S3 refuses it or somebody else replaced
 the file since it was opened, the call that wrote it fails and its bytes are
-kept in the state directory. recover lists these versions.
+kept in the state directory. recover lists these versions; of a mount that has
+ended also temporary files, and files that wait to be sent by the next mount.
 
 Without --state-dir it looks at every state directory in the default place. It
 works whether or not the bucket is mounted.`,

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/causewayfs/causeway/vfs"
 )
@@ -131,6 +132,27 @@ func TestSecondSignalLeavesTheRest(t *testing.T) {
 			if !strings.Contains(message(err), want) {
 				t.Errorf("message %q does not have %q", message(err), want)
 			}
+		}
+	})
+}
+
+// TestBacklog wants the end of a mount with --commit local to tell what waits,
+// and what it leaves.
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startSession(false, vfs.Stats{SpoolFiles: 3, SpoolBytes: 5 << 20, SpoolOldest: time.Now().Add(-time.Minute), PendingUnlink: 1})
+		r.signals <- syscall.SIGINT
+		synctest.Wait()
+		if want := "draining: waiting for S3: 3 files, 5 MiB, oldest 1m0s; 1 removal\n"; !strings.Contains(r.stderr.String(), want) {
+			t.Errorf("no %q in %q", want, r.stderr)
+		}
+		r.signals <- syscall.SIGINT
+		err := <-r.result
+		if err == nil || exitStatus(err) != exitFailed {
+			t.Fatalf("wait: %v, want a failure", err)
+		}
+		if want := "interrupted again: 3 files, 1 removal stay in the journal in /state; the next mount sends them"; !strings.Contains(message(err), want) {
+			t.Errorf("message %q does not have %q", message(err), want)
 		}
 	})
 }

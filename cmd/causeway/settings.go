@@ -116,7 +116,7 @@ func (s *settings) commitFlags(f *pflag.FlagSet) {
 	s.spoolFiles, s.spoolSize = defaultSpoolFiles, defaultSpoolSize
 	f.Var(&s.commit, "commit", "where a file is when close returns: in S3, or on this host's disk and sent soon after; causeway sync waits for that")
 	f.Var(&s.fsync, "fsync", "where a file is when fsync returns, with --commit local")
-	f.Uint32Var(&s.spoolFiles, "spool-files", s.spoolFiles, "`N` files at most wait to be sent, with --commit local; then close waits, and is ENOSPC if S3 takes none")
+	f.Uint32Var(&s.spoolFiles, "spool-files", s.spoolFiles, "`N` files at most wait to be sent, with --commit local; then writes wait, and are ENOSPC while S3 takes none")
 	f.Var(&s.spoolSize, "spool-size", "`SIZE` that at most waits to be sent, with --commit local; like --spool-files")
 	f.Var(&s.spoolAge, "spool-age", "`AGE` of the oldest file that waits to be sent at which no more are taken, with --commit local; 0s is no limit")
 }
