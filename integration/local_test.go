@@ -205,7 +205,7 @@ func TestLocalSync(t *testing.T) {
 	}
 	must(t, os.Mkdir(m.Path("d"), 0o755))
 	env.Quiesce(t)
-	stall := s3proxy.Fault{Kind: s3proxy.StallBefore, Ops: []string{s3proxy.PutObject}, Stall: time.Second, Count: 10}
+	env.Proxy.SetLatency(500 * time.Millisecond)
 	inS3 := func(what string, names ...string) {
 		for _, name := range names {
 			if o := env.Get(t, name); o == nil || string(o.Body) != name {
@@ -214,7 +214,6 @@ func TestLocalSync(t *testing.T) {
 		}
 	}
 	writeSome := func(what string, n int) (names []string) {
-		env.Proxy.SetFaults(1, stall)
 		for i := range n {
 			name := fmt.Sprintf("d/%s%d", what, i)
 			write(t, m.Path(name), name)
@@ -286,4 +285,45 @@ func TestLocalKilled(t *testing.T) {
 		return nil
 	})
 	read(t, m.Path("f7-19"), "f7-19")
+}
+
+// TestLocalFullKeepsAcknowledged writes a version for which there is no room,
+// while the one before it is acknowledged and not in S3 yet: that one stays.
+func TestLocalFullKeepsAcknowledged(t *testing.T) {
+	for name, flags := range map[string]int{"rewrite": os.O_WRONLY | os.O_TRUNC, "append": os.O_WRONLY | os.O_APPEND, "edit": os.O_WRONLY} {
+		t.Run(name, func(t *testing.T) {
+			env := harness.New(t, harness.Versity)
+			disk := smallDisk(t, "64m")
+			m := commitLocal(t, env, harness.MountOptions{StateDir: disk, Flags: []string{"--cache-size", "8MiB"}})
+			if m == nil {
+				return
+			}
+			write(t, m.Path("f"), "the version before")
+			syncMount(t, env, m.Dir)
+			takeAway(env)
+			const acknowledged = "the version that was acknowledged"
+			write(t, m.Path("f"), acknowledged)
+			free := fill(t, disk, 1<<20)
+			f, err := os.OpenFile(m.Path("f"), flags, 0)
+			must(t, err)
+			chunk := pattern(8, 256<<10)
+			for i := 0; err == nil && i < 100; i++ {
+				_, err = f.Write(chunk)
+			}
+			wantErr(t, "write", err, unix.ENOSPC)
+			if err := f.Close(); err == nil {
+				t.Error("close after a write that failed: no error")
+			}
+			read(t, m.Path("f"), acknowledged)
+			free()
+			bringBack(env)
+			eventually(t, time.Minute, func() error {
+				if o := env.Get(t, "f"); o == nil || string(o.Body) != acknowledged {
+					return fmt.Errorf("object: %+v, want %q", o, acknowledged)
+				}
+				return nil
+			})
+			read(t, m.Path("f"), acknowledged)
+		})
+	}
 }

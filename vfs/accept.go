@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"time"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -107,6 +108,39 @@ func (fs *FS) accepted(p *parcel, id journal.ID) {
 	fs.markLocal(f.node, true)
 	f.node.mu.Unlock()
 	fs.spool.put(p)
+}
+
+// bringBack makes f what it was when the spool accepted it, if that has not
+// been sent yet, after later bytes had to be given up. If there is no room for
+// that either, the name shows what S3 has until the parcel is there.
+func (fs *FS) bringBack(f *file) {
+	path, ok := fs.nodes.path(f.node)
+	p, _ := fs.spool.peek(path)
+	if !ok || p == nil || p.f != f {
+		return
+	}
+	it, err := fs.ledger.read(p.id)
+	if err != nil {
+		return // sent meanwhile
+	}
+	c, err := fs.restore(p.id, it)
+	if err != nil {
+		fs.noteError(fs.fault("open", path, err))
+		return
+	}
+	fs.spool.mu.Lock()
+	defer fs.spool.mu.Unlock()
+	if sl := fs.spool.slots[path]; sl == nil || sl.waiting != p {
+		fs.retire(c, "", "", false, time.Time{})
+		return
+	}
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	c.gen = f.content.generation() + 1
+	fs.swapContentLocked(f, c)
+	p.state.gen, f.accepted.gen = c.gen, c.gen
+	f.superseded, f.full = false, false
+	fs.markLocal(f.node, true)
 }
 
 // isWaiting reports whether the spool holds f as it is, but perhaps for its

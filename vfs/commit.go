@@ -128,6 +128,7 @@ func (fs *FS) giveUp(f *file) {
 	if _, err := c.truncate(fs.bg, 0); err != nil {
 		fs.noteError(fs.fault("truncate", "", err))
 	}
+	fs.bringBack(f)
 }
 
 // shipment is one commit on its way.

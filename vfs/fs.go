@@ -14,6 +14,7 @@ import (
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
@@ -416,7 +417,7 @@ func (fs *FS) fault(op, path string, err error) error {
 
 func kindOfFault(err error) Kind {
 	switch {
-	case noSpace(err):
+	case noSpace(err), errors.Is(err, journal.ErrFull):
 		return NoSpace
 	case errors.Is(err, context.DeadlineExceeded):
 		return Timeout

@@ -89,6 +89,7 @@ func decodeIntent(body []byte) (intent, error) {
 type ledger struct {
 	j     *journal.Journal
 	state *stateDir
+	room  func() bool // frees space on the disk, and reports whether it did
 
 	mu    sync.Mutex
 	names map[journal.ID]string  // local files of intents, by base name; guarded by mu
@@ -101,8 +102,8 @@ type ledgerFile struct {
 	content *content // that goes on with the file; nil if it ended
 }
 
-func newLedger(j *journal.Journal, state *stateDir) *ledger {
-	return &ledger{j: j, state: state, names: map[journal.ID]string{}, files: map[string]*ledgerFile{}}
+func newLedger(j *journal.Journal, state *stateDir, room func() bool) *ledger {
+	return &ledger{j: j, state: state, room: room, names: map[journal.ID]string{}, files: map[string]*ledgerFile{}}
 }
 
 // add ends some intents and adds others, all or none. They are durable after
@@ -142,10 +143,14 @@ func (l *ledger) record(done []journal.ID, its ...intent) ([]journal.ID, error) 
 		return nil, nil
 	}
 	ids, err := l.add(done, its...)
+	if noSpace(err) && l.room() {
+		ids, err = l.add(done, its...)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if err := l.sync(); err != nil {
+		l.done(ids...) // the caller says that it did not happen
 		return nil, err
 	}
 	l.giveBack(done)
@@ -177,11 +182,13 @@ func (l *ledger) hold(id journal.ID, file string, c *content) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.names[id] = file
 	if l.files[file] == nil {
 		l.files[file] = &ledgerFile{}
 	}
-	l.files[file].intents++
+	if l.names[id] != file {
+		l.names[id] = file
+		l.files[file].intents++
+	}
 	l.files[file].content = c
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
+	"github.com/causewayfs/causeway/vfs/journal"
 )
 
 const (
@@ -188,7 +189,9 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 }
 
 // removeName removes a name, here at once and in S3 soon: that is in the
-// journal when it returns nil, and not begun when it fails. n, which may be
+// journal when it returns nil, and not begun when it fails. When there is no
+// room for the journal, it is in S3 when it returns nil: a full disk must not
+// keep people from removing things. n, which may be
 // nil, is the node that has the name.
 func (fs *FS) removeName(ctx context.Context, n *node, path, key string) error {
 	var r *removal
@@ -203,13 +206,14 @@ func (fs *FS) removeName(ctx context.Context, n *node, path, key string) error {
 	}
 	done := append(n.openIntents(), fs.spool.intents(path)...)
 	ids, err := fs.ledger.record(done, add...)
-	if err != nil {
+	full := r != nil && kindOfFault(err) == NoSpace
+	if err != nil && !full {
 		return err
 	}
 	_, sending := fs.spool.take(path)
 	fs.abandon(n)
 	if r != nil {
-		r.intent = ids[0]
+		r.intent = firstID(ids)
 		r.after(sending)
 		fs.removeObject(r, path, n)
 	}
@@ -217,7 +221,19 @@ func (fs *FS) removeName(ctx context.Context, n *node, path, key string) error {
 		fs.nodes.detach(n)
 		fs.settle(n)
 	}
-	return nil
+	if !full {
+		return nil
+	}
+	fs.ledger.done(done...)
+	return fs.deleter.settleKey(ctx, key)
+}
+
+// firstID is 0 if nothing could be recorded.
+func firstID(ids []journal.ID) journal.ID {
+	if len(ids) == 0 {
+		return 0
+	}
+	return ids[0]
 }
 
 // mayBeInS3 reports whether there may be an object at the path of n.

@@ -179,12 +179,12 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		}
 		return fs.fault("rename", m.src, err)
 	}
-	return fs.fault("rename", m.src, fs.finishMove(m, inS3))
+	return fs.fault("rename", m.src, fs.finishMove(ctx, m, inS3))
 }
 
 // finishMove gives the node its new name. That the old one goes is in the
 // journal when it returns.
-func (fs *FS) finishMove(m *move, inS3 bool) error {
+func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	r, add := (*removal)(nil), []intent(nil)
 	if inS3 {
 		r = fs.newRemoval(m.src, m.src)
@@ -204,7 +204,7 @@ func (fs *FS) finishMove(m *move, inS3 bool) error {
 		return err
 	}
 	if err != nil {
-		fs.noteError(err) // both names are there after a crash now
+		fs.noteError(err)
 	}
 	_, sending := fs.spool.take(m.src)
 	fs.spool.take(m.dst)
@@ -214,9 +214,7 @@ func (fs *FS) finishMove(m *move, inS3 bool) error {
 	fs.nodes.move(m.n, m.to, m.newName)
 	switch {
 	case r != nil:
-		if err == nil {
-			r.intent = ids[0]
-		}
+		r.intent = firstID(ids)
 		r.after(sending)
 		fs.removeObject(r, m.src, nil)
 	default:
@@ -231,6 +229,9 @@ func (fs *FS) finishMove(m *move, inS3 bool) error {
 	}
 	fs.touchDir(m.from)
 	fs.touchDir(m.to)
+	if err != nil && r != nil { // not in the journal, so it must be in S3
+		return fs.deleter.settleKey(ctx, r.key)
+	}
 	return nil
 }
 
@@ -315,10 +316,10 @@ func (fs *FS) copyTo(ctx context.Context, m *move, cond store.Precondition) erro
 		e = fs.entryNow(f)
 	}
 	ids, err := fs.ledger.record(nil, intent{Op: intentMove, Path: m.src, To: m.dst, ETag: e.ETag, Time: fs.now()})
-	if err != nil {
+	if err != nil && kindOfFault(err) != NoSpace {
 		return err
 	}
-	m.intent = ids[0]
+	m.intent = firstID(ids)
 	if err := fs.copyFollowing(ctx, m, e, cond); err != nil {
 		fs.ledger.done(m.intent)
 		return err

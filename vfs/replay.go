@@ -20,7 +20,7 @@ func (fs *FS) openLedger() error {
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
-	fs.ledger = newLedger(j, fs.state)
+	fs.ledger = newLedger(j, fs.state, func() bool { return fs.cache.shrink(spaceStep) })
 	if fs.session, err = fs.state.stateID(); err != nil {
 		return errors.Join(err, j.Close())
 	}

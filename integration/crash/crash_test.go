@@ -5,8 +5,10 @@ package crash
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +66,38 @@ func points(short, long int) int {
 		return long
 	}
 	return short
+}
+
+// TestNoCrash kills nothing: what fails here is no matter of crashes.
+func TestNoCrash(t *testing.T) {
+	eachCommitMode(t, func(t *testing.T, mode string) {
+		r := newCrashRun(t, mode, crashSeed(t), false)
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		for i, g := range r.gateways {
+			for _, w := range r.writers[i] {
+				all.Go(func() {
+					if err := w.run(g.m.Path(w.name), stop, w.randomSteps); err != nil {
+						t.Errorf("%v\n%s", err, w.last(nil))
+					}
+				})
+			}
+		}
+		time.Sleep(2 * time.Second)
+		close(stop)
+		all.Wait()
+		for i, g := range r.gateways {
+			for _, w := range r.writers[i] {
+				r.checkNow(t, w, g.m.Path(w.name), leniency{})
+			}
+			r.release(t, g)
+		}
+		r.checkKept(t)
+		for _, w := range slices.Concat(r.writers[0], r.writers[1]) {
+			r.settle(t, w, leniency{}, settleLimit)
+		}
+		r.finish(t)
+	})
 }
 
 // TestCrashRandom kills gateways at random moments while writers of all kinds

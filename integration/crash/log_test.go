@@ -18,7 +18,8 @@ import (
 
 // appendsCommute says whether appends through two gateways at the same time all
 // succeed. As long as they do not, one of two may be ESTALE; none may be lost
-// that was acknowledged.
+// that was acknowledged. With --commit local the conflict comes after the
+// acknowledgement, so there nobody appends to it.
 const appendsCommute = false
 
 // sharedLog is a file that writers on both gateways append to.
