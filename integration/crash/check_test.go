@@ -203,7 +203,7 @@ func (r *crashRun) work(t *testing.T, p crashPoint, scripted *crashWriter) {
 		g := r.gateways[gw]
 		group.Go(func() {
 			if err := w.run(g.m.Path(w.name), stop, next); err != nil && g.killedAt.Load() == nil {
-				r.fail(t, "%v, although nothing is wrong", err)
+				r.fail(t, "%v, although nothing is wrong\n  history:\n%s", err, w.last(nil))
 			}
 		})
 	}
@@ -367,4 +367,3 @@ func mentioned(text string) (paths []string) {
 	}
 	return paths
 }
-

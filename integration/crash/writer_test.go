@@ -130,7 +130,7 @@ func (w *crashWriter) last(paths []string) string {
 	var lines []string
 	for i, l := range w.history {
 		about := slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(l.text, p) })
-		if about || i >= len(w.history)-5 {
+		if about || i >= len(w.history)-12 {
 			lines = append(lines, "    "+l.String())
 		}
 	}
