@@ -49,8 +49,9 @@ type linWorld struct {
 	total  int64
 	parts  []linPart
 
-	ops atomic.Int64 // operations begun
-	ids atomic.Int64 // of values
+	ops  atomic.Int64 // operations begun
+	ids  atomic.Int64 // of values
+	odds atomic.Int64 // errors that nothing explains
 
 	mu     sync.Mutex
 	steps  []linRecord    // guarded by mu
@@ -132,7 +133,7 @@ func (c *linClient) run() {
 	}{{38, c.read}, {15, c.rewrite}, {15, c.save}, {10, c.create}, {10, c.edit}, {7, c.unlink}, {5, c.rename}}
 	for {
 		n := c.ops.Add(1)
-		if n > c.total || c.t.Failed() {
+		if n > c.total || c.odds.Load() > 20 {
 			return
 		}
 		c.part = int(n-1)/(linHot*linEach)*linHot + c.rng.IntN(linHot)
@@ -170,6 +171,7 @@ func (c *linClient) noteUntil(call, ret time.Duration, step linStep) {
 // odd reports an error that nothing explains.
 func (c *linClient) odd(what string, name int, err error) {
 	if err != nil && !failed(err) {
+		c.odds.Add(1)
 		c.t.Errorf("%s %s on mount %d: %v", what, c.parts[c.part].names[name], c.mount, err)
 	}
 }
