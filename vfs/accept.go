@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/causewayfs/causeway/index"
@@ -17,10 +18,15 @@ import (
 // commit makes what f holds durable where Options.CommitLocal says: in S3, or
 // in the spool.
 func (fs *FS) commit(ctx context.Context, f *file) error {
-	if !fs.opts.CommitLocal {
+	path := fs.pathOf(f.node)
+	if !fs.opts.CommitLocal && len(fs.spool.of(path)) == 0 {
 		return fs.commitFile(ctx, f)
 	}
-	return fs.fault("commit", fs.pathOf(f.node), fs.underName(ctx, f, fs.accept))
+	err := fs.underName(ctx, f, fs.accept)
+	if err == nil && !fs.opts.CommitLocal { // behind what an earlier run has left
+		err = fs.awaitParcels(ctx, f.node)
+	}
+	return fs.fault("commit", path, err)
 }
 
 // accept takes the bytes and attributes of f, whose name is path, into the
@@ -31,12 +37,8 @@ func (fs *FS) accept(ctx context.Context, f *file, path string) error {
 		return err
 	}
 	old := []journal.ID{f.intentsNow().staged}
-	waiting, sending := fs.spool.peek(path)
-	for _, before := range []*parcel{sending, waiting} {
-		if before != nil {
-			p.inherit(before)
-		}
-	}
+	fs.spool.succeed(p)
+	waiting, _ := fs.spool.peek(path)
 	if waiting != nil {
 		old = append(old, waiting.id)
 	}
@@ -59,6 +61,9 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 	stop := f.superseded || f.full
 	idle := f.removed || c == nil || !moving && (!f.dirtyLocked() || c.generation() == f.accepted.gen && f.attrGen == f.accepted.attrGen)
 	p := &parcel{f: f, session: fs.session, intent: intent{Op: intentPut, Path: path, Time: fs.now(), Whole: f.wholeLocked(), ETag: f.entry.ETag}}
+	if !moving && !idle && f.onlyAppendsLocked() {
+		p.Append = c.appendsFrom()
+	}
 	e := f.entry
 	n.mu.Unlock()
 	switch {
@@ -67,7 +72,7 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 	case idle:
 		return nil, nil
 	}
-	if moving || p.ETag == "" {
+	if p.Append == nil && (moving || p.ETag == "") {
 		p.ETag, p.Whole = fs.versionAt(path), true
 	}
 	p.moved = moving
@@ -83,6 +88,9 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 		return nil, err
 	}
 	p.state = state
+	if p.Append != nil {
+		p.cutRecord(c)
+	}
 	return p, nil
 }
 
@@ -167,6 +175,9 @@ func (p *parcel) name() string { return fmt.Sprintf("%s.%d", p.session, p.id) }
 // that the parcel is based on, so that one which comes late overwrites nothing
 // that is newer.
 func (fs *FS) sendParcel(ctx context.Context, p *parcel) error {
+	if p.Append != nil {
+		return fs.sendAppends(ctx, p)
+	}
 	cond := store.IfAbsent()
 	if p.ETag != "" {
 		cond = store.IfMatch(p.ETag)
@@ -204,8 +215,11 @@ func (fs *FS) sendParcel(ctx context.Context, p *parcel) error {
 // is based on: an earlier parcel of the same path, or, for a file that was
 // written anew, one that was stored well before: the last close wins.
 func (p *parcel) follows(info store.Info) bool {
-	for _, name := range p.Mine {
-		if info.Meta[keyCommit] == name {
+	if slices.Contains(p.Mine, info.Meta[keyCommit]) {
+		return true
+	}
+	for _, m := range parseAppends(info.Meta[AppendsKey]).marks {
+		if slices.Contains(p.Mine, fmt.Sprintf("%s.%d", m.session, m.seq)) {
 			return true
 		}
 	}
@@ -292,7 +306,7 @@ func (fs *FS) shipFile(ctx context.Context, p *parcel, s *shipment) error {
 // parcelSent notes that a parcel is in S3, unless it was dropped meanwhile.
 func (fs *FS) parcelSent(p *parcel, s *shipment) {
 	s.c, s.gen = p.f.contentNow(), p.state.gen
-	p.result = s.entry.ETag
+	p.result, p.size = s.entry.ETag, p.Size
 	fs.spool.unlessDropped(p, func() { fs.committed(p.f, s) })
 }
 
@@ -312,7 +326,7 @@ func refusedForGood(err error) bool {
 	case store.Invalid, store.TooLarge, store.Unsupported:
 		return true
 	}
-	return errors.Is(err, os.ErrNotExist) // its local file is gone
+	return errors.Is(err, errUnknown) || errors.Is(err, os.ErrNotExist) // its local file is gone
 }
 
 // parcelRefused keeps a version that S3 did not take: because somebody else

@@ -478,12 +478,14 @@ func (d *deleter) sent(batch []*removal, failed map[string]error, err error) boo
 			}
 		}
 	}
-	close(d.idle)
-	d.idle = make(chan struct{})
 	d.mu.Unlock()
 	for _, r := range over {
 		r.end()
 	}
+	d.mu.Lock()
+	close(d.idle) // who waits may look at the names at once
+	d.idle = make(chan struct{})
+	d.mu.Unlock()
 	return ok
 }
 

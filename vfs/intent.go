@@ -49,12 +49,26 @@ type intent struct {
 	Marker   bool           `json:"marker,omitempty"`
 	Size     int64          `json:"size,omitempty"`
 	Meta     store.Metadata `json:"meta,omitempty"`
-	File     string         `json:"file,omitempty"`  // in staged/; empty: the bytes are here
-	Whole    bool           `json:"whole,omitempty"` // put: written anew, not edited
-	Mine     []string       `json:"mine,omitempty"`  // put: earlier ones of this path that may have been carried out
+	File     string         `json:"file,omitempty"`   // in staged/; empty: the bytes are here
+	Whole    bool           `json:"whole,omitempty"`  // put: written anew, not edited
+	Mine     []string       `json:"mine,omitempty"`   // put: earlier ones of this path that may have been carried out
+	Append   *appended      `json:"append,omitempty"` // put: only appends to the version ETag
 
 	data    []byte
 	content *content // that has File
+}
+
+// appended tells where the appends in the bytes of a put begin.
+type appended struct {
+	From  int64         `json:"from"`            // in the bytes
+	Base  int64         `json:"base"`            // size of the version that they go behind
+	Tries []appendedTry `json:"tries,omitempty"` // earlier ones that may have been carried out
+}
+
+// appendedTry is an earlier put whose appends are the first of a later one's.
+type appendedTry struct {
+	Seq  uint64 `json:"seq"`
+	Upto int64  `json:"upto"` // bytes of the later one's appends that it had
 }
 
 // inlineLimit is the size in bytes up to which the bytes of a file go into the

@@ -135,8 +135,8 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		fs.materialize(ctx, m.target)
 	}
 	n := m.n
-	if m.exclusive { // goes to S3 at once
-		if err := fs.quiet(ctx, m.src); err != nil {
+	if m.exclusive || !fs.opts.CommitLocal || fs.spool.appends(m.src) { // goes to S3 at once
+		if err := errors.Join(fs.quiet(ctx, m.src), fs.quiet(ctx, m.dst)); err != nil {
 			return fs.fault("rename", m.src, err)
 		}
 	}
@@ -238,10 +238,7 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 // quiet returns when the spool has nothing of a path on which S3 is about to
 // do something else.
 func (fs *FS) quiet(ctx context.Context, path string) error {
-	if !fs.opts.CommitLocal {
-		return nil
-	}
-	_, err := fs.spool.wait(ctx, below(path))
+	_, err := fs.spool.wait(ctx, func(p string) bool { return p == path })
 	return err
 }
 
@@ -250,9 +247,7 @@ func (fs *FS) quiet(ctx context.Context, path string) error {
 func (fs *FS) overWith(m *move) []journal.ID {
 	over := append(fs.spool.intents(m.src), fs.spool.intents(m.dst)...)
 	if p := m.parcel; p != nil {
-		for _, old := range fs.spool.of(m.dst) {
-			p.inherit(old)
-		}
+		fs.spool.succeed(p)
 	}
 	if t := m.target; t != nil && t != m.n {
 		over = append(over, t.openIntents()...)

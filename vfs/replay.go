@@ -196,10 +196,14 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	if it.ETag == "" {
 		f.wholeFrom = c.gen
 	}
+	if ap := it.Append; ap != nil && ap.From == ap.Base {
+		c.edited, c.origin = 0, origin{key: it.Path, etag: it.ETag, size: ap.Base}
+		f.appendsLocked().isNew = it.ETag == ""
+	}
 	fs.markLocal(n, true)
 	n.mu.Unlock()
+	fs.spool.succeed(p)
 	if old, _ := fs.spool.peek(it.Path); old != nil {
-		p.inherit(old)
 		fs.ledger.done(old.id)
 	}
 	fs.spool.put(p)

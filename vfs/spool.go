@@ -38,6 +38,8 @@ type parcel struct {
 	dropped bool            // somebody removed, renamed or replaced what it is about
 	next    *parcel         // the one that stands for it
 	result  store.ETag      // the version that it became
+	size    int64           // and the size of that
+	rebased bool            // that version has more than p and what p is based on
 	err     error           // why S3 did not take it
 	over    chan struct{}   // closed when it is in S3, refused or dropped
 	live    context.Context // ends when dropped becomes true
@@ -188,6 +190,27 @@ func (s *spool) of(path string) []*parcel {
 	return all
 }
 
+// appends reports whether appends to a path are on their way.
+func (s *spool) appends(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl := s.slots[path]
+	return sl != nil && (sl.waiting != nil && sl.waiting.Append != nil || sl.sending != nil && sl.sending.Append != nil)
+}
+
+// succeed makes p the successor of what the spool has of its path.
+func (s *spool) succeed(p *parcel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[p.Path]; sl != nil {
+		for _, before := range []*parcel{sl.sending, sl.waiting} {
+			if before != nil {
+				p.inherit(before)
+			}
+		}
+	}
+}
+
 // unlessDropped runs fn, during which p cannot be dropped.
 func (s *spool) unlessDropped(p *parcel, fn func()) {
 	s.mu.Lock()
@@ -257,7 +280,7 @@ func (s *spool) sent(p *parcel, err error) {
 			p.err = err
 		}
 		if err == nil && sl.waiting != nil {
-			sl.waiting.ETag = p.result
+			p.passOn(sl.waiting)
 		}
 	}
 	if sl.waiting != nil {
@@ -283,8 +306,26 @@ func (s *spool) sent(p *parcel, err error) {
 
 // inherit makes p the successor of one that may have been carried out.
 func (p *parcel) inherit(old *parcel) {
-	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
 	p.ETag, p.Whole = old.ETag, p.Whole || old.Whole
+	if p.Append != nil && old.Append != nil {
+		tries := append(old.Append.Tries, appendedTry{Seq: uint64(old.id), Upto: old.Size - old.Append.From})
+		p.Append = &appended{From: old.Append.From, Base: old.Append.Base, Tries: tries}
+		return
+	}
+	p.Append = nil
+	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
+}
+
+// passOn makes next the successor of p, which was carried out.
+func (p *parcel) passOn(next *parcel) {
+	switch {
+	case p.Append != nil && next.Append != nil:
+		next.Append = &appended{From: next.Append.From + p.Size - p.Append.From, Base: p.size}
+		next.ETag = p.result
+	case !p.rebased: // else next was made from something else
+		next.Append = nil
+		next.ETag = p.result
+	}
 }
 
 // backOffLocked pauses after failures, longer each time.
@@ -311,6 +352,12 @@ func (s *spool) stop() {
 // wait returns when all that the spool held at the call of the paths that match
 // is over, and how many of that S3 did not take.
 func (s *spool) wait(ctx context.Context, match func(path string) bool) (refused int, err error) {
+	s.mu.Lock()
+	if len(s.slots) == 0 {
+		s.mu.Unlock()
+		return 0, nil
+	}
+	s.mu.Unlock()
 	s.rush(1)
 	defer s.rush(-1)
 	s.mu.Lock()
