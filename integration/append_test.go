@@ -166,8 +166,9 @@ func TestAppendKills(t *testing.T) {
 	results = append(results, fromA...)
 	env.Proxy.SetFaults(3)
 	peer.Proxy.SetFaults(4)
-	b.Start()
-	b.Restart() // what a killed gateway left is given back
+	b.Start() // what a killed gateway left is given back
+	visible(t, b.Path("log"))
+	b.Restart()
 	acked := 0
 	for _, r := range results {
 		acked += r.Tried - len(r.Failed)

@@ -149,7 +149,11 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 	if err != nil {
 		return err
 	}
-	return fs.pour(obj.Body, obj.Offset, sink{c: c})
+	err = fs.pour(obj.Body, obj.Offset, sink{c: c})
+	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
+		return errOutdated // replaced while its bytes were on their way
+	}
+	return err
 }
 
 // loadLocked gives f an empty content of the version e.
