@@ -216,7 +216,7 @@ func linValue(b []byte) (string, error) {
 			return val, nil
 		}
 	}
-	return "", fmt.Errorf("torn: %d bytes, which nobody wrote: %q…", len(b), b[:min(len(b), 48)])
+	return "", fmt.Errorf("torn: %d bytes, which nobody wrote: %q…%q", len(b), b[:min(len(b), 48)], b[max(0, len(b)-256):])
 }
 
 // value reads an open file. It reports false if that cannot be done.
