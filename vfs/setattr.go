@@ -265,6 +265,11 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 		unlock()
 		return fs.flushAttr(ctx, n)
 	}
+	return fs.flushAttrAt(ctx, n, path)
+}
+
+// flushAttrAt is flushAttr with the lock of path, the name of n, held.
+func (fs *FS) flushAttrAt(ctx context.Context, n *node, path string) error {
 	n.mu.Lock()
 	f := n.file
 	if f == nil || !f.attrDirtyLocked() || f.dirtyLocked() || f.superseded {

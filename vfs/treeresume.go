@@ -243,6 +243,9 @@ func (fs *FS) resumed(t *treeTask) {
 		fs.nodes.unpin(n)
 		return
 	}
+	if n != nil && t.rec.Op == treeRename {
+		fs.moveStaged(n, src, dst)
+	}
 	for _, path := range []string{src, dst} {
 		if path == "" {
 			continue
@@ -253,5 +256,30 @@ func (fs *FS) resumed(t *treeTask) {
 			fs.touchDir(p)
 			fs.invalidator().InvalidateEntry(p.id, name)
 		}
+	}
+}
+
+// moveStaged gives the temporary files below n, whose directory was src, their
+// names below dst.
+func (fs *FS) moveStaged(n *node, src, dst string) {
+	for _, n := range fs.nodes.below(n) {
+		path, ok := fs.nodes.path(n)
+		f := n.fileState()
+		if !ok || f == nil || !f.isStaged() {
+			continue
+		}
+		path = dst + strings.TrimPrefix(path, src)
+		dir, name := splitPath(path)
+		p, done, err := fs.internPath(dir, TypeDir)
+		if err == nil {
+			err = fs.keepStagedAt(fs.bg, f, path)
+		}
+		if err != nil {
+			fs.noteError(err)
+			continue
+		}
+		fs.nodes.move(n, p, name)
+		done()
+		fs.invalidator().InvalidateEntry(p.id, name)
 	}
 }
