@@ -99,12 +99,16 @@ func TestReviewGrownFileOutlivesKill(t *testing.T) {
 	w.sending("f")
 	w.must(w.writeAt("f", "more", int64(len(big))))
 	w.wantBytes("f", big+"more")
-	next := w.kill(&gate{Store: s, shut: true})
+	away := &gate{Store: s, shut: true}
+	next := w.kill(away)
 	next.wantBytes("f", big+"more")
 	last := w.kill(s)
 	last.sync()
 	last.wantBytes("f", big+"more")
 	newWorld(t, s, nil).wantBytes("f", big+"more")
+	away.set(false)
+	next.sync()
+	next.wantNothingLeft()
 }
 
 // TestReviewNewFileWhileRemovalIsSent: a file is made anew while the removal of
@@ -381,8 +385,6 @@ func TestReviewPausedRemoval(t *testing.T) {
 	s := mem.New()
 	held := &stuck{Store: s}
 	h := held.hooks()
-	resume := make(chan struct{})
-	first := sync.Once{}
 	var clock struct {
 		sync.Mutex
 		stopped time.Time
@@ -396,8 +398,6 @@ func TestReviewPausedRemoval(t *testing.T) {
 		}
 		return time.Now()
 	}
-	_ = first
-	_ = resume
 	w := newWorld(t, h, func(o *Options) { o.Now = now })
 	w.must(w.write("f", "old", 0))
 	w.sync()
@@ -450,7 +450,9 @@ func TestReviewStaleAttributes(t *testing.T) {
 // TestReviewSharedUntilHeld: a local file that an intent is about to name stays
 // as it is although the intent before it has ended meanwhile.
 func TestReviewSharedUntilHeld(t *testing.T) {
-	w := newWorld(t, &gate{Store: mem.New(), shut: true}, local)
+	g := &gate{Store: mem.New(), shut: true}
+	defer g.set(false)
+	w := newWorld(t, g, local)
 	big := strings.Repeat("0123456789abcdef", 8<<10)
 	w.must(w.write("f", big, 0))
 	h, err := w.open("f", syscall.O_RDWR)
@@ -480,7 +482,9 @@ func (w *world) wantNothingLeft() {
 		entries, _ := os.ReadDir(filepath.Join(w.fs.opts.StateDir, "staged"))
 		var names []string
 		for _, e := range entries {
-			names = append(names, e.Name())
+			if info, err := e.Info(); err == nil && info.Size() > 0 { // else one kept ready
+				names = append(names, e.Name())
+			}
 		}
 		return names
 	}
