@@ -217,9 +217,9 @@ func (l *ledger) giveBack(ids []journal.ID) {
 	}
 }
 
-// leave tells that a content has ended which used the local file path. It
+// leave tells that c goes on without the local file path, or has ended. It
 // reports whether an intent still names that.
-func (l *ledger) leave(path string) bool {
+func (l *ledger) leave(c *content, path string) bool {
 	if l == nil {
 		return false
 	}
@@ -229,7 +229,9 @@ func (l *ledger) leave(path string) bool {
 	if f == nil || l.state.stagedFile(filepath.Base(path)) != path {
 		return false
 	}
-	f.content = nil
+	if f.content == c { // else a later version uses it too
+		f.content = nil
+	}
 	return true
 }
 
