@@ -270,8 +270,9 @@ func (n *node) openIntents() []journal.ID {
 	return n.file.intents.all()
 }
 
-// forgetIntentsLocked ends the intents of f some time soon.
+// forgetIntentsLocked ends the intents of f some time soon, but for that of
+// bytes that wait to be sent, which ends when the spool has done with them.
 func (fs *FS) forgetIntentsLocked(f *file) {
-	fs.ledger.done(f.intents.all()...)
+	fs.ledger.done(f.intents.attr, f.intents.staged)
 	f.intents = intentIDs{}
 }
