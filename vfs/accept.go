@@ -34,7 +34,7 @@ func (fs *FS) accept(ctx context.Context, f *file, path string) error {
 	waiting, sending := fs.spool.peek(path)
 	for _, before := range []*parcel{sending, waiting} {
 		if before != nil {
-			p.inherit(before)
+			fs.spool.follow(p, before)
 		}
 	}
 	if waiting != nil {

@@ -251,7 +251,7 @@ func (fs *FS) overWith(m *move) []journal.ID {
 	over := append(fs.spool.intents(m.src), fs.spool.intents(m.dst)...)
 	if p := m.parcel; p != nil {
 		for _, old := range fs.spool.of(m.dst) {
-			p.inherit(old)
+			fs.spool.follow(p, old)
 		}
 	}
 	if t := m.target; t != nil && t != m.n {

@@ -102,9 +102,8 @@ func TestReviewGrownFileOutlivesKill(t *testing.T) {
 	away := &gate{Store: s, shut: true}
 	next := w.kill(away)
 	next.wantBytes("f", big+"more")
-	last := w.kill(s)
-	last.sync()
-	last.wantBytes("f", big+"more")
+	release()
+	w.sync()
 	newWorld(t, s, nil).wantBytes("f", big+"more")
 	away.set(false)
 	next.sync()

@@ -256,7 +256,7 @@ func (s *spool) sent(p *parcel, err error) {
 		if !p.dropped {
 			p.err = err
 		}
-		if err == nil && sl.waiting != nil {
+		if err == nil && sl.waiting != nil && !p.dropped { // else a removal may take that version
 			sl.waiting.ETag = p.result
 		}
 	}
@@ -285,6 +285,18 @@ func (s *spool) sent(p *parcel, err error) {
 func (p *parcel) inherit(old *parcel) {
 	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
 	p.ETag, p.Whole = old.ETag, p.Whole || old.Whole
+}
+
+// follow makes p the successor of one that the spool has, or had. Of one that
+// was dropped only the name counts: what it was based on may be gone with it.
+func (s *spool) follow(p, old *parcel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old.dropped {
+		p.Mine = append(p.Mine, append(old.Mine, old.name())...)
+		return
+	}
+	p.inherit(old)
 }
 
 // backOffLocked pauses after failures, longer each time.
