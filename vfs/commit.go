@@ -245,7 +245,9 @@ func (fs *FS) committed(f *file, s *shipment) {
 	kept := f.keptID
 	f.keptID = ""
 	f.checked = fs.now()
-	fs.markLocal(n, f.localLocked())
+	if n.file == f { // else it was settled, and the node may have another
+		fs.markLocal(n, f.localLocked())
+	}
 	fs.idx.Put(s.key, e, fs.now())
 	pending := f.attrDirtyLocked()
 	n.mu.Unlock()

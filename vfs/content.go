@@ -163,7 +163,7 @@ func (c *content) ownLocked(off, keep int64) error {
 		return err
 	}
 	c.shared = 0
-	c.fetcher.left(c.path)
+	c.fetcher.left(c)
 	c.replaceLocked(file, path)
 	return nil
 }

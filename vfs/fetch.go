@@ -16,7 +16,7 @@ type fetcher interface {
 	// newFile returns a name for a local file.
 	newFile() string
 	// left tells that a content no longer uses a local file that it shared.
-	left(path string)
+	left(c *content)
 	// memory returns the window that readers in sequence are answered from.
 	memory() *window
 	// start runs fn on its own goroutine, with a context that ends with the
@@ -189,7 +189,7 @@ func (fs *FS) fetchRange(ctx context.Context, o origin, lo, hi int64, to sink) e
 func (fs *FS) newFile() string { return fs.state.newStaged() }
 
 // left implements fetcher.
-func (fs *FS) left(path string) { fs.ledger.leave(path) }
+func (fs *FS) left(c *content) { fs.ledger.leave(c, c.path) }
 
 // memory implements fetcher.
 func (fs *FS) memory() *window { return fs.window }

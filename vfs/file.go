@@ -229,7 +229,7 @@ func (fs *FS) settle(n *node) {
 // is whole and is the version etag of path.
 func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, checked time.Time) {
 	keep := clean && etag != "" && c.settled()
-	if !c.cached && fs.ledger.leave(c.path) {
+	if !c.cached && fs.ledger.leave(c, c.path) {
 		// The local file goes with the intent that names it.
 	} else if !c.cached {
 		if keep {

@@ -231,9 +231,9 @@ func (l *ledger) giveBack(ids []journal.ID) {
 	}
 }
 
-// leave tells that a content has ended which used the local file path. It
+// leave tells that c goes on without the local file path, or has ended. It
 // reports whether an intent still names that.
-func (l *ledger) leave(path string) bool {
+func (l *ledger) leave(c *content, path string) bool {
 	if l == nil {
 		return false
 	}
@@ -243,7 +243,9 @@ func (l *ledger) leave(path string) bool {
 	if f == nil || l.state.stagedFile(filepath.Base(path)) != path {
 		return false
 	}
-	f.content = nil
+	if f.content == c { // else a later version uses it too
+		f.content = nil
+	}
 	return true
 }
 
@@ -282,8 +284,9 @@ func (n *node) openIntents() []journal.ID {
 	return n.file.intents.all()
 }
 
-// forgetIntentsLocked ends the intents of f some time soon.
+// forgetIntentsLocked ends the intents of f some time soon, but for that of
+// bytes that wait to be sent, which ends when the spool has done with them.
 func (fs *FS) forgetIntentsLocked(f *file) {
-	fs.ledger.done(f.intents.all()...)
+	fs.ledger.done(f.intents.attr, f.intents.staged)
 	f.intents = intentIDs{}
 }

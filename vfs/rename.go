@@ -22,6 +22,7 @@ type move struct {
 	exclusive     bool
 	parcel        *parcel    // the bytes for dst, if they go through the spool
 	moved         store.ETag // the version of src that was copied
+	attrGen       uint64     // of the attributes that the copy has
 	intent        journal.ID // says that a copy is under way
 }
 
@@ -307,9 +308,11 @@ func (fs *FS) copyTo(ctx context.Context, m *move, cond store.Precondition) erro
 		return err
 	}
 	e := m.entry
-	if f := m.n.fileState(); f != nil {
-		e = fs.entryNow(f)
+	m.n.mu.Lock()
+	if f := m.n.file; f != nil {
+		e, m.attrGen = f.entry, f.attrGen
 	}
+	m.n.mu.Unlock()
 	ids, err := fs.ledger.record(nil, intent{Op: intentMove, Path: m.src, To: m.dst, ETag: e.ETag, Time: fs.now()})
 	if err != nil && kindOfFault(err) != NoSpace {
 		return err
@@ -382,7 +385,7 @@ func (fs *FS) copied(m *move, e index.Entry, info store.Info) {
 	n.mu.Lock()
 	if f := n.file; f != nil && f.entry.ETag == old {
 		f.entry.ETag, f.entry.Modified = e.ETag, e.Modified
-		f.attrSaved = f.attrGen
+		f.attrSaved = max(f.attrSaved, m.attrGen) // what changed since is still to be sent
 		if f.content != nil {
 			f.content.moved(m.dst, e.ETag)
 		}

@@ -41,6 +41,7 @@ func (fs *FS) openLedger() error {
 	if err := fs.state.sweep(keep); err != nil { // before there are files of this run
 		return errors.Join(err, j.Close())
 	}
+	fs.state.cutStaged(its)
 	for i, l := range left {
 		if err := fs.replay(l.ID, its[i]); err != nil { // stays in the journal
 			fs.noteError(fmt.Errorf("take up %s of %s from the journal: %w", its[i].Op, its[i].Path, err))
@@ -213,11 +214,7 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 // restore makes a content of the bytes of an intent.
 func (fs *FS) restore(id journal.ID, it intent) (*content, error) {
 	if it.File != "" {
-		file := fs.state.stagedFile(it.File)
-		if err := os.Truncate(file, it.Size); err != nil { // what came later was not acknowledged
-			return nil, err
-		}
-		c, err := openContent(fs, file, origin{size: it.Size})
+		c, err := openContent(fs, fs.state.stagedFile(it.File), origin{size: it.Size})
 		if err != nil {
 			return nil, err
 		}
@@ -230,6 +227,20 @@ func (fs *FS) restore(id journal.ID, it intent) (*content, error) {
 		_, _, err = c.writeAt(context.Background(), it.data, 0, nil)
 	}
 	return c, err
+}
+
+// cutStaged cuts local files to what was acknowledged of them. Several intents
+// may name one: of versions that grew at the end.
+func (s *stateDir) cutStaged(its []intent) {
+	sizes := map[string]int64{}
+	for _, it := range its {
+		if it.File != "" {
+			sizes[it.File] = max(sizes[it.File], it.Size)
+		}
+	}
+	for name, size := range sizes {
+		_ = os.Truncate(s.stagedFile(name), size) // one that is gone is noticed when it is opened
+	}
 }
 
 // internPath returns the pinned node of a path, making those above it.

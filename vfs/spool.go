@@ -279,7 +279,7 @@ func (s *spool) sent(p *parcel, err error) {
 		if !p.dropped {
 			p.err = err
 		}
-		if err == nil && sl.waiting != nil {
+		if err == nil && sl.waiting != nil && !p.dropped { // else a removal may take that version
 			p.passOn(sl.waiting)
 		}
 	}
@@ -304,8 +304,14 @@ func (s *spool) sent(p *parcel, err error) {
 	s.pump()
 }
 
-// inherit makes p the successor of one that may have been carried out.
+// inherit makes p the successor of one that may have been carried out. Of one
+// that was dropped only the name counts: what it was based on may be gone with
+// it.
 func (p *parcel) inherit(old *parcel) {
+	if old.dropped {
+		p.Mine = append(p.Mine, append(old.Mine, old.name())...)
+		return
+	}
 	p.ETag, p.Whole = old.ETag, p.Whole || old.Whole
 	if p.Append != nil && old.Append != nil {
 		tries := append(old.Append.Tries, appendedTry{Seq: uint64(old.id), Upto: old.Size - old.Append.From})
