@@ -116,6 +116,11 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		return fs.notCommitted(f, path, s.cond, err)
 	}
 	fs.committed(f, &s)
+	if f.attrDirty() { // changed meanwhile, and in the journal anew
+		if err := fs.ledger.sync(); err != nil {
+			fs.noteError(err)
+		}
+	}
 	return nil
 }
 
@@ -245,11 +250,14 @@ func (fs *FS) committed(f *file, s *shipment) {
 	kept := f.keptID
 	f.keptID = ""
 	f.checked = fs.now()
+	pending := f.attrDirtyLocked()
+	if err := fs.recordAttrLocked(f, s.key); err != nil { // changed meanwhile: of this version now
+		fs.noteError(err)
+	}
 	if n.file == f { // else it was settled, and the node may have another
 		fs.markLocal(n, f.localLocked())
 	}
 	fs.idx.Put(s.key, e, fs.now())
-	pending := f.attrDirtyLocked()
 	n.mu.Unlock()
 	fs.commits.Add(1)
 	if pending {

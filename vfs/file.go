@@ -107,6 +107,12 @@ func (f *file) attrDirtyLocked() bool {
 	return f.attrGen > f.attrSaved && !f.removed && !f.superseded
 }
 
+func (f *file) attrDirty() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.attrDirtyLocked()
+}
+
 // shownLocked reports whether an open has been given the bytes of entry. Until
 // then those at hand, perhaps from the cache, may be exchanged for newer ones.
 func (f *file) shownLocked() bool { return f.content != nil && !f.checked.IsZero() }
