@@ -51,6 +51,7 @@ type removal struct {
 	intent  journal.ID                // 0: not in the journal
 	at      time.Time                 // when it was acknowledged
 	known   time.Time                 // the version's LastModified; zero: not known
+	mine    []string                  // parcels that may have become the object meanwhile, by name
 	exact   bool                      // only this version goes
 	late    bool                      // a first attempt failed
 	replay  bool                      // from the journal of an earlier run
@@ -319,7 +320,7 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 	for _, r := range batch {
 		exact := r.exact && d.fs.opts.Capabilities.DeleteIf // else it costs a look
 		switch {
-		case !r.replay && !crowded && (!r.late && !exact || r.etag == ""):
+		case !r.replay && !crowded && (!r.late && !exact || r.etag == "" && len(r.mine) == 0):
 			keys = append(keys, r.key)
 		case strings.HasSuffix(r.key, "/"):
 			markers = append(markers, r)
@@ -395,15 +396,17 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 	if d.fs.opts.Capabilities.DeleteIf {
 		cond = store.IfMatch(r.etag)
 	}
-	if r.replay || r.etag == "" || !cond.Set() {
+	if r.replay || r.etag == "" || len(r.mine) > 0 || !cond.Set() {
 		info, err := d.fs.store.Head(ctx, r.key)
 		switch {
 		case store.IsKind(err, store.NotExist):
 			return nil
 		case err != nil:
 			return err
-		case r.replaced(info):
+		case r.replaced(info) && (r.exact || r.replay):
 			return nil
+		case r.replaced(info):
+			return d.removeOlder(ctx, r)
 		}
 		if d.fs.opts.Capabilities.DeleteIf {
 			cond = store.IfMatch(info.ETag)
@@ -423,7 +426,7 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 // the name, if that was stored before.
 func (d *deleter) removeOlder(ctx context.Context, r *removal) error {
 	info, err := d.fs.store.Head(ctx, r.key)
-	if err == nil && info.Modified.Before(r.at.Add(-clockSlack)) {
+	if err == nil && (r.wasMine(info) || info.Modified.Before(r.at.Add(-clockSlack))) {
 		err = d.fs.store.Delete(ctx, r.key, store.IfMatch(info.ETag))
 	}
 	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
@@ -442,7 +445,9 @@ const clockSlack = 2 * time.Second
 // name. Equal bytes have equal ETags, also where they are another file.
 func (r *removal) replaced(info store.Info) bool {
 	switch {
-	case r.etag != "" && info.ETag != r.etag:
+	case r.wasMine(info):
+		return false
+	case r.etag != "" && info.ETag != r.etag, r.etag == "" && r.exact && len(r.mine) > 0:
 		return true
 	case !r.replay && r.etag != "":
 		return false
@@ -451,6 +456,12 @@ func (r *removal) replaced(info store.Info) bool {
 	default:
 		return info.Modified.After(r.at.Add(clockSlack))
 	}
+}
+
+// wasMine reports whether an object is a parcel that was on its way when r
+// removed the name, however late it arrived.
+func (r *removal) wasMine(info store.Info) bool {
+	return slices.Contains(r.mine, info.Meta[keyCommit])
 }
 
 // sent takes a batch off the books; what failed waits again. It reports

@@ -51,7 +51,7 @@ type intent struct {
 	Meta     store.Metadata `json:"meta,omitempty"`
 	File     string         `json:"file,omitempty"`  // in staged/; empty: the bytes are here
 	Whole    bool           `json:"whole,omitempty"` // put: written anew, not edited
-	Mine     []string       `json:"mine,omitempty"`  // put: earlier ones of this path that may have been carried out
+	Mine     []string       `json:"mine,omitempty"`  // earlier puts of this path that may have been carried out
 
 	data    []byte
 	content *content // that has File
