@@ -20,6 +20,7 @@ const (
 	removeGather   = 500 * time.Millisecond // how long it waits for all
 	removeRetry    = time.Second            // pause after a batch that failed
 	removeParallel = 16                     // requests that remove one version each
+	removeStopped  = 5 * time.Second        // a batch so late is that of a gateway that was stopped
 	materialLimit  = 30 * time.Second       // time to get the bytes of an open file before its object goes
 )
 
@@ -37,6 +38,7 @@ type deleter struct {
 	sending map[string]*removal
 	oldest  time.Time     // when the oldest waiting one came
 	newest  time.Time     // when the newest came
+	began   time.Time     // when the last batch was begun
 	urgent  bool          // somebody waits
 	kick    chan struct{} // wakes run
 	idle    chan struct{} // closed and replaced when a batch has ended
@@ -54,6 +56,7 @@ type removal struct {
 	mine    []string                  // parcels that may have become the object meanwhile, by name
 	exact   bool                      // only this version goes
 	late    bool                      // a first attempt failed
+	stale   bool                      // this gateway was stopped since, and others went on perhaps
 	replay  bool                      // from the journal of an earlier run
 	dir     string                    // directory that must outlive its last entry
 	release func()                    // gives the index's hold back
@@ -269,6 +272,8 @@ func (d *deleter) take() ([]*removal, time.Duration) {
 	if !d.urgent && len(d.waiting) < store.MaxDeleteMany && due > 0 {
 		return nil, due
 	}
+	stale := now.Sub(d.oldest) > removeStopped && now.Sub(d.began) > removeStopped
+	d.began = now
 	var batch []*removal
 	for key, r := range d.waiting {
 		if len(batch) == store.MaxDeleteMany {
@@ -277,6 +282,7 @@ func (d *deleter) take() ([]*removal, time.Duration) {
 		if d.sending[key] != nil {
 			continue
 		}
+		r.stale = r.stale || stale
 		batch = append(batch, r)
 		delete(d.waiting, key)
 		d.sending[key] = r
@@ -320,7 +326,7 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 	for _, r := range batch {
 		exact := r.exact && d.fs.opts.Capabilities.DeleteIf // else it costs a look
 		switch {
-		case !r.replay && !crowded && (!r.late && !exact || r.etag == "" && len(r.mine) == 0):
+		case !r.replay && !r.stale && !crowded && (!r.late && !exact || r.etag == "" && len(r.mine) == 0):
 			keys = append(keys, r.key)
 		case strings.HasSuffix(r.key, "/"):
 			markers = append(markers, r)
@@ -427,7 +433,11 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 func (d *deleter) removeOlder(ctx context.Context, r *removal) error {
 	info, err := d.fs.store.Head(ctx, r.key)
 	if err == nil && (r.wasMine(info) || info.Modified.Before(r.at.Add(-clockSlack))) {
-		err = d.fs.store.Delete(ctx, r.key, store.IfMatch(info.ETag))
+		cond := store.Always
+		if d.fs.opts.Capabilities.DeleteIf {
+			cond = store.IfMatch(info.ETag)
+		}
+		err = d.fs.store.Delete(ctx, r.key, cond)
 	}
 	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
 		return nil
