@@ -24,6 +24,9 @@ var errMoved = errors.New("renamed meanwhile")
 // that was written before the call is in S3. Concurrent callers share commits.
 func (fs *FS) commitFile(ctx context.Context, f *file) error {
 	return fs.atName(ctx, f, func(ctx context.Context, f *file, path string) error {
+		if err := fs.quiet(ctx, path); err != nil {
+			return err
+		}
 		return fs.send(ctx, f, path, path, store.Precondition{})
 	})
 }

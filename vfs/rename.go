@@ -136,7 +136,7 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		fs.materialize(ctx, m.target)
 	}
 	n := m.n
-	if m.exclusive { // goes to S3 at once
+	if m.exclusive || !fs.opts.CommitLocal { // goes to S3 at once
 		if err := fs.quiet(ctx, m.src); err != nil {
 			return fs.fault("rename", m.src, err)
 		}
@@ -153,7 +153,7 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	switch {
 	case edited && !local:
 		err = fs.send(ctx, f, m.src, m.src, store.Precondition{})
-	case !direct && !local:
+	case !local:
 		err = fs.quiet(ctx, m.dst)
 	}
 	switch {
@@ -237,11 +237,11 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 }
 
 // quiet returns when the spool has nothing of a path on which S3 is about to
-// do something else.
+// do something else: also without local commits it may have what is left of an
+// earlier run.
 func (fs *FS) quiet(ctx context.Context, path string) error {
-	if !fs.opts.CommitLocal {
-		return nil
-	}
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
 	_, err := fs.spool.wait(ctx, below(path))
 	return err
 }
