@@ -29,7 +29,8 @@ type file struct {
 	attrGen   uint64 // grows with every change of attributes
 	attrSaved uint64 // the last attrGen that is in S3
 	attrDue   time.Time
-	sending   bool // the attributes are on their way
+	sending   bool      // the attributes are on their way
+	attrLeft  time.Time // they are of an earlier run, which acknowledged them then; zero: not
 
 	// wholeFrom is the generation from which content replaces whatever object
 	// there is, because the file was new or was truncated to nothing by
@@ -184,6 +185,7 @@ func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error 
 		f.attrDue = f.ctime.Add(attrDelay)
 	}
 	f.attrGen++
+	f.attrLeft = time.Time{}
 	fs.markLocal(f.node, true)
 	return nil
 }

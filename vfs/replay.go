@@ -131,7 +131,7 @@ func (fs *FS) replayAttr(id journal.ID, it intent) error {
 	defer n.mu.Unlock()
 	f := fs.fileLocked(n, e)
 	f.entry.Attr, f.entry.Mtime = e.Attr, e.Mtime
-	f.ctime = it.Time
+	f.ctime, f.attrLeft = it.Time, it.Time
 	f.attrGen++
 	fs.ledger.done(f.intents.attr)
 	f.intents.attr = id
