@@ -18,15 +18,10 @@ import (
 // commit makes what f holds durable where Options.CommitLocal says: in S3, or
 // in the spool.
 func (fs *FS) commit(ctx context.Context, f *file) error {
-	path := fs.pathOf(f.node)
-	if !fs.opts.CommitLocal && len(fs.spool.of(path)) == 0 {
+	if !fs.opts.CommitLocal {
 		return fs.commitFile(ctx, f)
 	}
-	err := fs.underName(ctx, f, fs.accept)
-	if err == nil && !fs.opts.CommitLocal { // behind what an earlier run has left
-		err = fs.awaitParcels(ctx, f.node)
-	}
-	return fs.fault("commit", path, err)
+	return fs.fault("commit", fs.pathOf(f.node), fs.underName(ctx, f, fs.accept))
 }
 
 // accept takes the bytes and attributes of f, whose name is path, into the

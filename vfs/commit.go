@@ -24,6 +24,9 @@ var errMoved = errors.New("renamed meanwhile")
 // that was written before the call is in S3. Concurrent callers share commits.
 func (fs *FS) commitFile(ctx context.Context, f *file) error {
 	return fs.atName(ctx, f, func(ctx context.Context, f *file, path string) error {
+		if err := fs.quiet(ctx, path); err != nil {
+			return err
+		}
 		return fs.send(ctx, f, path, path, store.Precondition{})
 	})
 }
@@ -116,6 +119,11 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		return fs.notCommitted(f, path, s.cond, err)
 	}
 	fs.committed(f, &s)
+	if f.attrDirty() { // changed meanwhile, and in the journal anew
+		if err := fs.ledger.sync(); err != nil {
+			fs.noteError(err)
+		}
+	}
 	return nil
 }
 
@@ -245,11 +253,14 @@ func (fs *FS) committed(f *file, s *shipment) {
 	kept := f.keptID
 	f.keptID = ""
 	f.checked = fs.now()
+	pending := f.attrDirtyLocked()
+	if err := fs.recordAttrLocked(f, s.key); err != nil { // changed meanwhile: of this version now
+		fs.noteError(err)
+	}
 	if n.file == f { // else it was settled, and the node may have another
 		fs.markLocal(n, f.localLocked())
 	}
 	fs.idx.Put(s.key, e, fs.now())
-	pending := f.attrDirtyLocked()
 	n.mu.Unlock()
 	fs.commits.Add(1)
 	if pending {

@@ -122,26 +122,29 @@ func (c *content) done() {
 
 // share keeps the first size bytes of the local file as they are, because an
 // intent names it: a change of them copies the file first. It reports false if
-// the content has been changed since gen.
-func (c *content) share(path string, gen uint64, size int64) bool {
+// the content has been changed since gen; otherwise it has called reserve.
+func (c *content) share(path string, gen uint64, size int64, reserve func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gen != gen || c.path != path {
 		return false
 	}
 	c.shared = max(c.shared, size)
+	reserve()
 	return true
 }
 
-// unshare tells that no intent names the local file path any more. It reports
-// whether c still uses it.
-func (c *content) unshare(path string) bool {
+// unshare tells that no intent names the local file path any more, unless named
+// says that another one does by now. It reports whether c still uses it.
+func (c *content) unshare(path string, named func() bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.path != path {
 		return false
 	}
-	c.shared = 0
+	if !named() {
+		c.shared = 0
+	}
 	return true
 }
 

@@ -20,6 +20,7 @@ const (
 	removeGather   = 500 * time.Millisecond // how long it waits for all
 	removeRetry    = time.Second            // pause after a batch that failed
 	removeParallel = 16                     // requests that remove one version each
+	removeStopped  = 5 * time.Second        // a batch so late is that of a gateway that was stopped
 	materialLimit  = 30 * time.Second       // time to get the bytes of an open file before its object goes
 )
 
@@ -37,6 +38,7 @@ type deleter struct {
 	sending map[string]*removal
 	oldest  time.Time     // when the oldest waiting one came
 	newest  time.Time     // when the newest came
+	began   time.Time     // when the last batch was begun
 	urgent  bool          // somebody waits
 	kick    chan struct{} // wakes run
 	idle    chan struct{} // closed and replaced when a batch has ended
@@ -51,8 +53,10 @@ type removal struct {
 	intent  journal.ID                // 0: not in the journal
 	at      time.Time                 // when it was acknowledged
 	known   time.Time                 // the version's LastModified; zero: not known
+	mine    []string                  // parcels that may have become the object meanwhile, by name
 	exact   bool                      // only this version goes
 	late    bool                      // a first attempt failed
+	stale   bool                      // this gateway was stopped since, and others went on perhaps
 	replay  bool                      // from the journal of an earlier run
 	dir     string                    // directory that must outlive its last entry
 	release func()                    // gives the index's hold back
@@ -268,6 +272,8 @@ func (d *deleter) take() ([]*removal, time.Duration) {
 	if !d.urgent && len(d.waiting) < store.MaxDeleteMany && due > 0 {
 		return nil, due
 	}
+	stale := now.Sub(d.oldest) > removeStopped && now.Sub(d.began) > removeStopped
+	d.began = now
 	var batch []*removal
 	for key, r := range d.waiting {
 		if len(batch) == store.MaxDeleteMany {
@@ -276,6 +282,7 @@ func (d *deleter) take() ([]*removal, time.Duration) {
 		if d.sending[key] != nil {
 			continue
 		}
+		r.stale = r.stale || stale
 		batch = append(batch, r)
 		delete(d.waiting, key)
 		d.sending[key] = r
@@ -319,7 +326,7 @@ func (d *deleter) request(ctx context.Context, batch []*removal) (map[string]err
 	for _, r := range batch {
 		exact := r.exact && d.fs.opts.Capabilities.DeleteIf // else it costs a look
 		switch {
-		case !r.replay && !crowded && (!r.late && !exact || r.etag == ""):
+		case !r.replay && !r.stale && !crowded && (!r.late && !exact || r.etag == "" && len(r.mine) == 0):
 			keys = append(keys, r.key)
 		case strings.HasSuffix(r.key, "/"):
 			markers = append(markers, r)
@@ -395,15 +402,17 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 	if d.fs.opts.Capabilities.DeleteIf {
 		cond = store.IfMatch(r.etag)
 	}
-	if r.replay || r.etag == "" || !cond.Set() {
+	if r.replay || r.etag == "" || len(r.mine) > 0 || !cond.Set() {
 		info, err := d.fs.store.Head(ctx, r.key)
 		switch {
 		case store.IsKind(err, store.NotExist):
 			return nil
 		case err != nil:
 			return err
-		case r.replaced(info):
+		case r.replaced(info) && (r.exact || r.replay):
 			return nil
+		case r.replaced(info):
+			return d.removeOlder(ctx, r)
 		}
 		if d.fs.opts.Capabilities.DeleteIf {
 			cond = store.IfMatch(info.ETag)
@@ -423,8 +432,12 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 // the name, if that was stored before.
 func (d *deleter) removeOlder(ctx context.Context, r *removal) error {
 	info, err := d.fs.store.Head(ctx, r.key)
-	if err == nil && info.Modified.Before(r.at.Add(-clockSlack)) {
-		err = d.fs.store.Delete(ctx, r.key, store.IfMatch(info.ETag))
+	if err == nil && (r.wasMine(info) || info.Modified.Before(r.at.Add(-clockSlack))) {
+		cond := store.Always
+		if d.fs.opts.Capabilities.DeleteIf {
+			cond = store.IfMatch(info.ETag)
+		}
+		err = d.fs.store.Delete(ctx, r.key, cond)
 	}
 	if store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist) {
 		return nil
@@ -442,7 +455,9 @@ const clockSlack = 2 * time.Second
 // name. Equal bytes have equal ETags, also where they are another file.
 func (r *removal) replaced(info store.Info) bool {
 	switch {
-	case r.etag != "" && info.ETag != r.etag:
+	case r.wasMine(info):
+		return false
+	case r.etag != "" && info.ETag != r.etag, r.etag == "" && r.exact && len(r.mine) > 0:
 		return true
 	case !r.replay && r.etag != "":
 		return false
@@ -451,6 +466,12 @@ func (r *removal) replaced(info store.Info) bool {
 	default:
 		return info.Modified.After(r.at.Add(clockSlack))
 	}
+}
+
+// wasMine reports whether an object is a parcel that was on its way when r
+// removed the name, however late it arrived.
+func (r *removal) wasMine(info store.Info) bool {
+	return slices.Contains(r.mine, info.Meta[keyCommit])
 }
 
 // sent takes a batch off the books; what failed waits again. It reports

@@ -29,7 +29,8 @@ type file struct {
 	attrGen   uint64 // grows with every change of attributes
 	attrSaved uint64 // the last attrGen that is in S3
 	attrDue   time.Time
-	sending   bool // the attributes are on their way
+	sending   bool      // the attributes are on their way
+	attrLeft  time.Time // they are of an earlier run, which acknowledged them then; zero: not
 
 	// wholeFrom is the generation from which content replaces whatever object
 	// there is, because the file was new or was truncated to nothing by
@@ -107,6 +108,12 @@ func (f *file) attrDirtyLocked() bool {
 	return f.attrGen > f.attrSaved && !f.removed && !f.superseded
 }
 
+func (f *file) attrDirty() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	return f.attrDirtyLocked()
+}
+
 // shownLocked reports whether an open has been given the bytes of entry. Until
 // then those at hand, perhaps from the cache, may be exchanged for newer ones.
 func (f *file) shownLocked() bool { return f.content != nil && !f.checked.IsZero() }
@@ -178,6 +185,7 @@ func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error 
 		f.attrDue = f.ctime.Add(attrDelay)
 	}
 	f.attrGen++
+	f.attrLeft = time.Time{}
 	fs.markLocal(f.node, true)
 	return nil
 }

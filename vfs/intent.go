@@ -51,11 +51,11 @@ type intent struct {
 	Meta     store.Metadata `json:"meta,omitempty"`
 	File     string         `json:"file,omitempty"`   // in staged/; empty: the bytes are here
 	Whole    bool           `json:"whole,omitempty"`  // put: written anew, not edited
-	Mine     []string       `json:"mine,omitempty"`   // put: earlier ones of this path that may have been carried out
+	Mine     []string       `json:"mine,omitempty"`   // earlier puts of this path that may have been carried out
 	Append   *appended      `json:"append,omitempty"` // put: only appends to the version ETag
 
-	data    []byte
-	content *content // that has File
+	data     []byte
+	reserved bool // the ledger keeps File for it
 }
 
 // appended tells where the appends in the bytes of a put begin.
@@ -134,8 +134,12 @@ func (l *ledger) add(done []journal.ID, its ...intent) ([]journal.ID, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the journal: %w", err)
 	}
-	for i, it := range its {
-		l.hold(ids[i], it.File, it.content)
+	for i := range its {
+		if its[i].reserved {
+			l.mu.Lock()
+			l.names[ids[i]] = its[i].File
+			l.mu.Unlock()
+		}
 	}
 	return ids, nil
 }
@@ -161,6 +165,7 @@ func (l *ledger) record(done []journal.ID, its ...intent) ([]journal.ID, error) 
 		ids, err = l.add(done, its...)
 	}
 	if err != nil {
+		l.unreserve(its)
 		return nil, err
 	}
 	if err := l.sync(); err != nil {
@@ -189,34 +194,65 @@ func (l *ledger) read(id journal.ID) (intent, error) {
 	return decodeIntent(body)
 }
 
-// hold notes that an intent names a local file, which c uses.
-func (l *ledger) hold(id journal.ID, file string, c *content) {
-	if file == "" {
-		return
-	}
+// reserve keeps a local file, which c uses, for an intent that is about to name
+// it: add takes that over, or unreserve ends it.
+func (l *ledger) reserve(file string, c *content) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reserveLocked(file, c)
+}
+
+func (l *ledger) reserveLocked(file string, c *content) {
 	if l.files[file] == nil {
 		l.files[file] = &ledgerFile{}
 	}
-	if l.names[id] != file {
-		l.names[id] = file
-		l.files[file].intents++
-	}
+	l.files[file].intents++
 	l.files[file].content = c
 }
 
-// giveBack lets the local files of intents go that have ended: to the contents
-// that use them, or away.
+// unreserve gives back the files of intents that could not be added.
+func (l *ledger) unreserve(its []intent) {
+	var files []string
+	for _, it := range its {
+		if it.reserved {
+			files = append(files, it.File)
+		}
+	}
+	l.release(files)
+}
+
+// hold notes that an intent of an earlier run names a local file, which c uses.
+func (l *ledger) hold(id journal.ID, file string, c *content) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.names[id] == file {
+		l.files[file].content = c
+		return
+	}
+	l.names[id] = file
+	l.reserveLocked(file, c)
+}
+
+// giveBack lets the local files of intents go that have ended.
 func (l *ledger) giveBack(ids []journal.ID) {
-	free := map[string]*content{}
+	var files []string
 	l.mu.Lock()
 	for _, id := range ids {
-		name, ok := l.names[id]
-		if !ok {
-			continue
+		if name, ok := l.names[id]; ok {
+			delete(l.names, id)
+			files = append(files, name)
 		}
-		delete(l.names, id)
+	}
+	l.mu.Unlock()
+	l.release(files)
+}
+
+// release takes one intent off each file. Files that no intent names go to the
+// contents that use them, or away.
+func (l *ledger) release(files []string) {
+	free := map[string]*content{}
+	l.mu.Lock()
+	for _, name := range files {
 		f := l.files[name]
 		if f.intents--; f.intents == 0 {
 			delete(l.files, name)
@@ -225,10 +261,17 @@ func (l *ledger) giveBack(ids []journal.ID) {
 	}
 	l.mu.Unlock()
 	for name, c := range free {
-		if path := l.state.stagedFile(name); c == nil || !c.unshare(path) {
-			l.state.discard(path)
+		if c == nil || !c.unshare(l.state.stagedFile(name), func() bool { return l.named(name) }) {
+			l.state.discard(l.state.stagedFile(name))
 		}
 	}
+}
+
+// named reports whether an intent names a local file.
+func (l *ledger) named(file string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.files[file] != nil
 }
 
 // leave tells that c goes on without the local file path, or has ended. It

@@ -269,9 +269,10 @@ func (fs *FS) abandon(n *node) {
 
 // newRemoval is the removal of the object that path has now.
 func (fs *FS) newRemoval(path, key string) *removal {
+	mine := fs.spool.attempts(path) // before the index is asked, which has those that have arrived
 	known, _ := fs.idx.Peek(path)
 	dir, _ := splitPath(path)
-	r := &removal{key: key, etag: known.ETag, dir: dir, at: fs.now()}
+	r := &removal{key: key, etag: known.ETag, dir: dir, at: fs.now(), mine: mine}
 	if r.etag != "" {
 		r.known = known.Modified
 	}
@@ -295,9 +296,9 @@ func (fs *FS) learnVersion(ctx context.Context, path, key string) error {
 }
 
 // forgetAttempts: the version that an attempt to commit may have left is not
-// known.
+// known, unless it was one of the spool, which has a name.
 func (fs *FS) forgetAttempts(r *removal, n *node) {
-	if n == nil {
+	if n == nil || len(r.mine) > 0 {
 		return
 	}
 	n.mu.Lock()
@@ -309,7 +310,7 @@ func (fs *FS) forgetAttempts(r *removal, n *node) {
 
 // toIntent is r as the journal has it.
 func (r *removal) toIntent(path string) intent {
-	return intent{Op: intentRemove, Path: path, Key: r.key, ETag: r.etag, Modified: r.known, Time: r.at}
+	return intent{Op: intentRemove, Path: path, Key: r.key, ETag: r.etag, Modified: r.known, Time: r.at, Mine: r.mine}
 }
 
 // removeObject takes a name out of the index and queues the removal of its

@@ -153,7 +153,7 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	switch {
 	case edited && !local:
 		err = fs.send(ctx, f, m.src, m.src, store.Precondition{})
-	case !direct && !local:
+	case !local:
 		err = fs.quiet(ctx, m.dst)
 	}
 	switch {
@@ -237,8 +237,11 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 }
 
 // quiet returns when the spool has nothing of a path on which S3 is about to
-// do something else.
+// do something else: also without local commits it may have what is left of an
+// earlier run.
 func (fs *FS) quiet(ctx context.Context, path string) error {
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
 	_, err := fs.spool.wait(ctx, func(p string) bool { return p == path })
 	return err
 }

@@ -72,7 +72,7 @@ func (fs *FS) replay(id journal.ID, it intent) error {
 
 // replayRemove hides a name and queues the removal of the version that it had.
 func (fs *FS) replayRemove(id journal.ID, it intent) {
-	r := &removal{key: it.Key, etag: it.ETag, known: it.Modified, at: it.Time, intent: id, late: true, replay: true}
+	r := &removal{key: it.Key, etag: it.ETag, known: it.Modified, at: it.Time, intent: id, mine: it.Mine, late: true, replay: true}
 	r.dir, _ = splitPath(it.Path)
 	if n := fs.nodes.find(it.Path); n != nil { // of an intent that ended unnoticed
 		fs.ledger.done(n.openIntents()...)
@@ -131,7 +131,7 @@ func (fs *FS) replayAttr(id journal.ID, it intent) error {
 	defer n.mu.Unlock()
 	f := fs.fileLocked(n, e)
 	f.entry.Attr, f.entry.Mtime = e.Attr, e.Mtime
-	f.ctime = it.Time
+	f.ctime, f.attrLeft = it.Time, it.Time
 	f.attrGen++
 	fs.ledger.done(f.intents.attr)
 	f.intents.attr = id

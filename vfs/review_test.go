@@ -280,11 +280,16 @@ func TestReviewChmodDuringCommit(t *testing.T) {
 // does not come in the way of what a run without local commits stores.
 func TestReviewLeftParcelsAndRemoteCommits(t *testing.T) {
 	s := mem.New()
-	first := newWorld(t, &gate{Store: s, shut: true}, local)
+	away := &gate{Store: s, shut: true}
+	first := newWorld(t, away, local)
 	first.must(first.write("f", "older", 0))
 	first.must(first.write("r", "older", 0))
 	dir := t.TempDir()
 	first.must(copyTree(first.fs.opts.StateDir, dir))
+	first.must(first.unlink("f")) // has nothing to do any more
+	first.must(first.unlink("r"))
+	away.set(false)
+	first.sync()
 	g := &gate{Store: s}
 	release := g.wait()
 	defer release()

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"syscall"
 	"time"
 
@@ -276,11 +277,15 @@ func (fs *FS) flushAttrAt(ctx context.Context, n *node, path string) error {
 		n.mu.Unlock()
 		return nil // nothing to do, or the commit will take them along
 	}
-	e, gen := f.entry, f.attrGen
+	e, gen, left := f.entry, f.attrGen, f.attrLeft
 	n.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(e.Size))
 	defer cancel()
-	info, err := fs.sendAttr(ctx, path, e)
+	err := fs.checkLeft(ctx, objectKey(path, e.Type), left)
+	var info store.Info
+	if err == nil {
+		info, err = fs.sendAttr(ctx, path, e)
+	}
 	if store.IsKind(err, store.NotExist) || store.IsKind(err, store.PreconditionFailed) {
 		fs.idx.Forget(path)
 		fs.dropAttr(f, gen) // somebody else replaced or removed it: theirs stands
@@ -291,6 +296,23 @@ func (fs *FS) flushAttrAt(ctx context.Context, n *node, path string) error {
 	}
 	fs.attrSent(f, path, e, gen, info)
 	return nil
+}
+
+// checkLeft is a PreconditionFailed if an object was stored after the moment
+// left, at which an earlier run acknowledged attributes of it: somebody may have
+// changed those since, which an ETag does not tell.
+func (fs *FS) checkLeft(ctx context.Context, key string, left time.Time) error {
+	if left.IsZero() {
+		return nil
+	}
+	info, err := fs.store.Head(ctx, key)
+	switch {
+	case store.IsKind(err, store.NotExist):
+		return nil // what follows finds that too
+	case err == nil && info.Modified.After(left.Add(clockSlack)):
+		return &store.Error{Op: store.OpHead, Key: key, Kind: store.PreconditionFailed, Err: errors.New("changed since")}
+	}
+	return err
 }
 
 // dropAttr gives up attribute changes up to gen.

@@ -178,6 +178,16 @@ func (s *spool) intents(path string) []journal.ID {
 	return ids
 }
 
+// attempts returns the names of all that may have been carried out, or be so
+// yet, of a path.
+func (s *spool) attempts(path string) []string {
+	var names []string
+	for _, p := range s.of(path) {
+		names = append(names, append(p.Mine, p.name())...)
+	}
+	return names
+}
+
 // of returns what the spool has of a path, the newest first.
 func (s *spool) of(path string) []*parcel {
 	var all []*parcel

@@ -85,8 +85,9 @@ func (fs *FS) preserve(ctx context.Context, it *intent, c *content) (gen uint64,
 		if err != nil {
 			return 0, err
 		}
-		if c.share(path, gen, size) {
-			it.File, it.Size, it.content = filepath.Base(path), size, c
+		file := filepath.Base(path)
+		if c.share(path, gen, size, func() { fs.ledger.reserve(file, c) }) {
+			it.File, it.Size, it.reserved = file, size, true
 			return gen, nil
 		}
 	}
