@@ -32,13 +32,12 @@ func (fs *FS) accept(ctx context.Context, f *file, path string) error {
 		return err
 	}
 	old := []journal.ID{f.intentsNow().staged}
-	fs.spool.succeed(p)
-	waiting, _ := fs.spool.peek(path)
-	if waiting != nil {
+	if waiting, _ := fs.spool.peek(path); waiting != nil {
 		old = append(old, waiting.id)
 	}
-	ids, err := fs.ledger.record(old, p.intent)
+	ids, err := fs.ledger.record(old, fs.spool.recorded(p))
 	if err != nil {
+		fs.spool.refuse(p)
 		return err
 	}
 	fs.accepted(p, ids[0])
@@ -47,46 +46,41 @@ func (fs *FS) accept(ctx context.Context, f *file, path string) error {
 
 // pack makes a parcel of f for path; nil if there is nothing to send. What a
 // full disk has spoilt, and what somebody else has superseded, is an error as
-// for any commit.
+// for any commit. The lock of path is held.
 func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 	n := f.node
-	n.mu.Lock()
-	c, state := f.content, savedState{attrGen: f.attrGen}
-	moving := fs.pathOf(n) != path
-	stop := f.superseded || f.full
-	idle := f.removed || c == nil || !moving && (!f.dirtyLocked() || c.generation() == f.accepted.gen && f.attrGen == f.accepted.attrGen)
-	p := &parcel{f: f, session: fs.session, intent: intent{Op: intentPut, Path: path, Time: fs.now(), Whole: f.wholeLocked(), ETag: f.entry.ETag}}
-	if !moving && !idle && f.onlyAppendsLocked() {
-		p.Append = c.appendsFrom()
+	for {
+		n.mu.Lock()
+		c, attrGen, e := f.content, f.attrGen, f.entry
+		moving := fs.pathOf(n) != path
+		stop := f.superseded || f.full
+		idle := f.removed || c == nil || !moving && (!f.dirtyLocked() || c.generation() == f.accepted.gen && attrGen == f.accepted.attrGen)
+		n.mu.Unlock()
+		switch {
+		case stop:
+			return nil, fs.send(ctx, f, path, path, store.Precondition{}) // fails
+		case idle:
+			return nil, nil
+		}
+		if err := fs.spool.room(ctx, c.length()); err != nil {
+			return nil, err
+		}
+		p := &parcel{f: f, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now()}}
+		_, e.Name = splitPath(path)
+		var err error
+		if p.Meta, err = fs.encode(e); err != nil {
+			return nil, err
+		}
+		epoch := c.history()
+		p.state.attrGen = attrGen
+		if p.state.gen, err = fs.preserve(ctx, &p.intent, c); err != nil {
+			return nil, err
+		}
+		if fs.spool.base(p, c, epoch) {
+			return p, nil
+		}
+		fs.ledger.unreserve([]intent{p.intent}) // its bytes moved behind others' meanwhile
 	}
-	e := f.entry
-	n.mu.Unlock()
-	switch {
-	case stop:
-		return nil, fs.send(ctx, f, path, path, store.Precondition{}) // fails
-	case idle:
-		return nil, nil
-	}
-	if p.Append == nil && (moving || p.ETag == "") {
-		p.ETag, p.Whole = fs.versionAt(path), true
-	}
-	p.moved = moving
-	if err := fs.spool.room(ctx, c.length()); err != nil {
-		return nil, err
-	}
-	_, e.Name = splitPath(path)
-	var err error
-	if p.Meta, err = fs.encode(e); err != nil {
-		return nil, err
-	}
-	if state.gen, err = fs.preserve(ctx, &p.intent, c); err != nil {
-		return nil, err
-	}
-	p.state = state
-	if p.Append != nil {
-		p.cutRecord(c)
-	}
-	return p, nil
 }
 
 // versionAt is the version that this gateway knows at path; empty for none.
@@ -100,8 +94,9 @@ func (fs *FS) accepted(p *parcel, id journal.ID) {
 	f := p.f
 	f.node.mu.Lock()
 	p.id = id
-	if p.moved {
+	if p.moved { // nothing of it is in S3 under this name
 		f.entry.ETag = p.ETag
+		f.committed = min(f.committed, p.state.gen-1)
 	}
 	f.accepted = p.state
 	f.intents.put, f.intents.staged = id, 0
@@ -257,7 +252,12 @@ func (fs *FS) claimFor(ctx context.Context, p *parcel, absent bool) (func(bool),
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.live, cancel)()
-	return fs.deleter.claim(ctx, p.Path, absent)
+	settled, err := fs.deleter.claim(ctx, p.Path, absent)
+	if err == nil && p.live.Err() != nil {
+		settled(false) // it may be the removal that comes after p
+		return nil, p.live.Err()
+	}
+	return settled, err
 }
 
 func metaSize(m store.Metadata) int {

@@ -18,6 +18,47 @@ func (c *content) appendsFrom() *appended {
 	return &appended{From: c.origin.size, Base: c.origin.size}
 }
 
+// history changes when the bytes of c move behind those of others.
+func (c *content) history() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch
+}
+
+// base notes what p is based on: what the spool has of its path, or else the
+// version that is known. It reports false if the content c has another history
+// by now than the one given.
+func (s *spool) base(p *parcel, c *content, epoch uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := p.f
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if f.content != c || c.history() != epoch {
+		return false
+	}
+	p.ETag, p.Whole = f.entry.ETag, f.wholeLocked()
+	switch {
+	case !p.moved && f.onlyAppendsLocked():
+		p.Append = c.appendsFrom()
+		p.cutRecord(c)
+	case p.moved || p.ETag == "":
+		p.ETag, p.Whole = s.fs.versionAt(p.Path), true
+	}
+	if sl := s.slots[p.Path]; sl != nil {
+		sl.coming = p
+		if b := sl.sending; b != nil && !b.landed {
+			p.inherit(b)
+			p.after = b
+		}
+		if b := sl.waiting; b != nil {
+			p.inherit(b)
+			p.after = b.after
+		}
+	}
+	return true
+}
+
 // cutRecord takes a record that may not be complete off p.
 func (p *parcel) cutRecord(c *content) {
 	c.mu.Lock()
@@ -86,15 +127,10 @@ func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error
 	f := p.f
 	p.result, p.size, p.rebased = a.entry.ETag, a.entry.Size, a.rebased
 	s := &shipment{f: f, c: f.contentNow(), path: p.Path, key: p.Path, entry: a.entry, attrGen: p.state.attrGen, gen: p.state.gen}
-	follows := true
-	if fs.spool.isLive(p) {
-		var err error
-		if follows, err = fs.rebase(ctx, s, a, tail{lo: s.c.appendsFrom().From, gen: p.state.gen}); err != nil {
-			return err
-		}
-	}
+	var err error
 	fs.spool.unlessDropped(p, func() {
-		if !follows {
+		var follows bool
+		if follows, err = fs.rebase(ctx, s, a, tail{lo: s.c.appendsFrom().From, gen: p.state.gen}); err != nil || !follows {
 			return
 		}
 		f.node.mu.Lock()
@@ -102,14 +138,7 @@ func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error
 		f.node.mu.Unlock()
 		fs.appended(s, a)
 	})
-	return nil
-}
-
-// isLive reports whether p has not been dropped.
-func (s *spool) isLive(p *parcel) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !p.dropped
+	return err
 }
 
 // parcelBytes returns the bytes of a parcel.

@@ -97,6 +97,7 @@ func (d *deleter) add(r *removal) {
 	if old := d.waiting[r.key]; old != nil {
 		defer old.end()
 		d.fs.ledger.done(old.intent)
+		r.merge(old)
 	}
 	d.newest = d.fs.now()
 	if len(d.waiting) == 0 {
@@ -308,6 +309,17 @@ func (d *deleter) endIntents(over []*removal) {
 	if _, err := d.fs.ledger.record(ids); err != nil {
 		d.fs.noteError(err)
 	}
+}
+
+// merge makes r remove what an older removal of the key, which it stands for,
+// was to remove.
+func (r *removal) merge(old *removal) {
+	if r.etag == "" {
+		r.etag, r.known = old.etag, old.known
+		r.exact = r.exact && old.exact
+	}
+	r.mine = append(r.mine, old.mine...)
+	r.replay = r.replay || old.replay
 }
 
 // end gives the path of a removal free.

@@ -198,10 +198,11 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	}
 	done := append(fs.overWith(m), m.intent)
 	if m.parcel != nil {
-		add = append(add, m.parcel.intent)
+		add = append(add, fs.spool.recorded(m.parcel))
 	}
 	ids, err := fs.ledger.record(done, add...)
 	if err != nil && m.parcel != nil {
+		fs.spool.refuse(m.parcel)
 		return err
 	}
 	if err != nil {
@@ -250,9 +251,6 @@ func (fs *FS) quiet(ctx context.Context, path string) error {
 // what it replaces, and that of the bytes if these are in S3 now.
 func (fs *FS) overWith(m *move) []journal.ID {
 	over := append(fs.spool.intents(m.src), fs.spool.intents(m.dst)...)
-	if p := m.parcel; p != nil {
-		fs.spool.succeed(p)
-	}
 	if t := m.target; t != nil && t != m.n {
 		over = append(over, t.openIntents()...)
 	}

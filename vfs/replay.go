@@ -203,8 +203,8 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	}
 	fs.markLocal(n, true)
 	n.mu.Unlock()
-	fs.spool.succeed(p)
 	if old, _ := fs.spool.peek(it.Path); old != nil {
+		p.inherit(old)
 		fs.ledger.done(old.id)
 	}
 	fs.spool.put(p)

@@ -35,7 +35,9 @@ type parcel struct {
 	state   savedState // what it holds of f
 
 	moved   bool            // it gets another name with this
+	landed  bool            // its file knows what became of it
 	dropped bool            // somebody removed, renamed or replaced what it is about
+	after   *parcel         // the one that was being sent when p was made, if p is based on it
 	next    *parcel         // the one that stands for it
 	result  store.ETag      // the version that it became
 	size    int64           // and the size of that
@@ -47,7 +49,10 @@ type parcel struct {
 }
 
 // slot is what the spool has of one path.
-type slot struct{ waiting, sending *parcel }
+type slot struct {
+	waiting, sending *parcel
+	coming           *parcel // being accepted: made with what is being sent in mind
+}
 
 // spool holds the parcels of a filesystem.
 //
@@ -87,6 +92,7 @@ func (s *spool) put(p *parcel) {
 		sl = &slot{}
 		s.slots[p.Path] = sl
 	}
+	sl.coming = nil
 	old := sl.waiting
 	if old != nil {
 		old.next = p
@@ -208,24 +214,29 @@ func (s *spool) appends(path string) bool {
 	return sl != nil && (sl.waiting != nil && sl.waiting.Append != nil || sl.sending != nil && sl.sending.Append != nil)
 }
 
-// succeed makes p the successor of what the spool has of its path.
-func (s *spool) succeed(p *parcel) {
+// recorded returns what the journal gets of a parcel that is being accepted.
+func (s *spool) recorded(p *parcel) intent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sl := s.slots[p.Path]; sl != nil {
-		for _, before := range []*parcel{sl.sending, sl.waiting} {
-			if before != nil {
-				p.inherit(before)
-			}
-		}
+	return p.intent
+}
+
+// refuse takes back a parcel that could not be recorded.
+func (s *spool) refuse(p *parcel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[p.Path]; sl != nil && sl.coming == p {
+		sl.coming = nil
 	}
 }
 
-// unlessDropped runs fn, during which p cannot be dropped.
+// unlessDropped runs fn, which tells the file of p what has become of it, and
+// during which p cannot be dropped.
 func (s *spool) unlessDropped(p *parcel, fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !p.dropped {
+		p.landed = true
 		fn()
 	}
 }
@@ -289,8 +300,9 @@ func (s *spool) sent(p *parcel, err error) {
 		if !p.dropped {
 			p.err = err
 		}
-		if err == nil && sl.waiting != nil && !p.dropped { // else a removal may take that version
+		if err == nil && !p.dropped { // else a removal may take that version
 			p.passOn(sl.waiting)
+			p.passOn(sl.coming)
 		}
 	}
 	if sl.waiting != nil {
@@ -332,9 +344,10 @@ func (p *parcel) inherit(old *parcel) {
 	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
 }
 
-// passOn makes next the successor of p, which was carried out.
+// passOn tells next, if it was based on p, that p was carried out.
 func (p *parcel) passOn(next *parcel) {
 	switch {
+	case next == nil || next.after != p:
 	case p.Append != nil && next.Append != nil:
 		next.Append = &appended{From: next.Append.From + p.Size - p.Append.From, Base: p.size}
 		next.ETag = p.result
