@@ -159,8 +159,11 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	switch {
 	case err != nil:
 	case direct && fs.staged.match(m.newName) && !m.exclusive:
-		// From one temporary name to another: still waits to be committed.
-		err = fs.keepStagedAt(ctx, f, m.dst)
+		// To a temporary name: waits to be committed, still or again.
+		inS3 = inS3 || fs.mayBeInS3(n, m.src)
+		if err = fs.keepStagedAt(ctx, f, m.dst); err == nil {
+			fs.stageAgain(f)
+		}
 	case local:
 		m.parcel, err = fs.pack(ctx, f, m.dst)
 		inS3 = fs.mayBeInS3(n, m.src)
@@ -181,6 +184,16 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		return fs.fault("rename", m.src, err)
 	}
 	return fs.fault("rename", m.src, fs.finishMove(ctx, m, inS3))
+}
+
+// stageAgain makes a temporary file of one that is about to get such a name.
+func (fs *FS) stageAgain(f *file) {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if !f.staged {
+		f.staged, f.since = true, fs.now()
+		f.accepted = savedState{} // the spool is about to drop it
+	}
 }
 
 // finishMove gives the node its new name. That the old one goes is in the
