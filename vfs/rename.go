@@ -20,6 +20,7 @@ type move struct {
 	target        *node  // what is replaced and known; may be nil
 	entry         index.Entry
 	exclusive     bool
+	staged        bool       // the new name is a temporary one, and the bytes wait under it
 	parcel        *parcel    // the bytes for dst, if they go through the spool
 	moved         store.ETag // the version of src that was copied
 	attrGen       uint64     // of the attributes that the copy has
@@ -146,6 +147,10 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	direct := f != nil && f.dirtyLocked() && (f.wholeLocked() || f.entry.ETag == "")
 	edited := f != nil && f.dirtyLocked() && !direct
 	inS3 := f == nil || f.entry.ETag != ""
+	if f != nil { // stays, though the spool may be done with it meanwhile
+		f.handles++
+		defer f.unpin()
+	}
 	n.mu.Unlock()
 	cond := store.Precondition{Absent: m.exclusive}
 	var err error
@@ -159,8 +164,12 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 	switch {
 	case err != nil:
 	case direct && fs.staged.match(m.newName) && !m.exclusive:
-		// From one temporary name to another: still waits to be committed.
-		err = fs.keepStagedAt(ctx, f, m.dst)
+		// To a temporary name: waits to be committed, still or again.
+		inS3 = inS3 || fs.mayBeInS3(n, m.src)
+		if err = fs.keepStagedAt(ctx, f, m.dst); err == nil {
+			fs.stageAgain(f)
+			m.staged = true
+		}
 	case local:
 		m.parcel, err = fs.pack(ctx, f, m.dst)
 		inS3 = fs.mayBeInS3(n, m.src)
@@ -181,6 +190,35 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		return fs.fault("rename", m.src, err)
 	}
 	return fs.fault("rename", m.src, fs.finishMove(ctx, m, inS3))
+}
+
+// stageAgain makes a temporary file of one that is about to get such a name.
+func (fs *FS) stageAgain(f *file) {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if !f.staged {
+		f.staged, f.since = true, fs.now()
+		f.accepted = savedState{} // the spool is about to drop it
+	}
+}
+
+// uncommit makes the bytes of f such as are not in S3, if a parcel of the old
+// name has arrived while it got a new one.
+func (f *file) uncommit() {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if f.content == nil || f.removed || f.dirtyLocked() {
+		return
+	}
+	gen := f.content.generation()
+	f.committed, f.wholeFrom, f.entry.ETag = gen-1, gen, ""
+}
+
+// unpin ends what keeps f though nobody has it open.
+func (f *file) unpin() {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	f.handles--
 }
 
 // finishMove gives the node its new name. That the old one goes is in the
@@ -210,6 +248,9 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	}
 	_, sending := fs.spool.take(m.src)
 	fs.spool.take(m.dst)
+	if m.parcel != nil || m.staged {
+		m.n.fileState().uncommit()
+	}
 	if t := m.target; t != nil && t != m.n {
 		fs.replace(t)
 	}
@@ -260,7 +301,7 @@ func (fs *FS) overWith(m *move) []journal.ID {
 	if f == nil {
 		return over
 	}
-	if m.parcel != nil || !(f.staged && f.dirtyLocked()) {
+	if m.parcel != nil || !m.staged && !(f.staged && f.dirtyLocked()) {
 		over = append(over, f.intents.staged)
 		f.intents.staged = 0
 	}

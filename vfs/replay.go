@@ -108,12 +108,18 @@ func (fs *FS) replayMove(ctx context.Context, id journal.ID, it intent) {
 	}
 	r := &removal{key: it.Path, etag: it.ETag, known: src.Modified, at: it.Time, exact: true}
 	r.dir, _ = splitPath(it.Path)
-	ids, err := fs.ledger.record([]journal.ID{id}, r.toIntent(it.Path))
+	n := fs.nodes.find(it.Path)
+	ids, err := fs.ledger.record(append(n.openIntents(), id), r.toIntent(it.Path))
 	if err != nil {
 		fs.noteError(err)
 		return
 	}
 	r.intent = ids[0]
+	if n != nil { // attributes of the old name
+		fs.abandon(n)
+		fs.nodes.detach(n)
+		fs.settle(n)
+	}
 	fs.removeObject(r, it.Path, nil)
 }
 

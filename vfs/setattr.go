@@ -257,12 +257,21 @@ func (fs *FS) flushAttr(ctx context.Context, n *node) error {
 		}
 		return nil
 	}
+	if !n.onlyAttr() {
+		return nil // nothing to do, or the commit will take them along
+	}
+	// A parcel of the same bytes may still be in the spool: it must find the
+	// version that it is based on, with its own name.
+	if err := fs.quiet(ctx, path); err != nil {
+		return fs.fault("setattr", path, err)
+	}
 	unlock, err := fs.locks.lock(ctx, path)
 	if err != nil {
 		return fs.fault("setattr", path, err)
 	}
 	defer unlock()
-	if now, ok := fs.nodes.path(n); !ok || now != path {
+	now, ok := fs.nodes.path(n)
+	if !ok || now != path || len(fs.spool.of(path)) > 0 {
 		unlock()
 		return fs.flushAttr(ctx, n)
 	}
@@ -296,6 +305,14 @@ func (fs *FS) flushAttrAt(ctx context.Context, n *node, path string) error {
 	}
 	fs.attrSent(f, path, e, gen, info)
 	return nil
+}
+
+// onlyAttr reports whether attributes of n are not in S3, but its bytes are.
+func (n *node) onlyAttr() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.file
+	return f != nil && f.attrDirtyLocked() && !f.dirtyLocked() && !f.superseded
 }
 
 // checkLeft is a PreconditionFailed if an object was stored after the moment
