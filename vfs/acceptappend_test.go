@@ -110,6 +110,7 @@ func TestLocalAppendsOutliveKill(t *testing.T) {
 				}
 			}
 			next := w.kill(s)
+			w.fenced = true
 			other := newWorld(t, s, nil)
 			for i := range 3 {
 				other.must(other.appendLine("log", fmt.Sprint("b ", i)))
