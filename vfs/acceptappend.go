@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -109,6 +110,16 @@ func (fs *FS) sendAppends(ctx context.Context, p *parcel) error {
 		return err
 	}
 	return fs.appendsSent(ctx, p, a)
+}
+
+// mayBeDone notes that an earlier run may have carried p out.
+func (p *parcel) mayBeDone() {
+	if p.Append == nil {
+		return
+	}
+	ap := *p.Append
+	ap.Tries = append(slices.Clone(ap.Tries), appendedTry{Seq: uint64(p.id), Upto: p.Size - ap.From})
+	p.Append = &ap
 }
 
 // keepTries notes that an attempt may have been carried out.

@@ -195,6 +195,7 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	_, e.Name = splitPath(it.Path)
 	p := &parcel{intent: it, id: id, session: fs.session}
 	p.data = nil
+	p.mayBeDone()
 	n.mu.Lock()
 	f := fs.fileLocked(n, e)
 	fs.swapContentLocked(f, c)
