@@ -113,6 +113,9 @@ func (m *modelled) step(i int) error {
 func (m *modelled) check(w *world, where string) bool {
 	ok := w.list("") == strings.Join(slices.Sorted(maps.Keys(m.want)), " ")
 	for name, text := range m.want {
+		if name == "elsewhere" { // a directory
+			continue
+		}
 		got, err := w.read(name)
 		ok = ok && err == nil && got == text
 		if err != nil || got != text {
@@ -121,35 +124,50 @@ func (m *modelled) check(w *world, where string) bool {
 	}
 	kept, _ := Kept(w.fs.opts.StateDir)
 	if !ok || len(kept) > 0 {
-		m.t.Errorf("%s: listed %q, kept %+v\nlast steps:\n%s", where, w.list(""), kept, strings.Join(m.steps[max(0, len(m.steps)-9):], "\n"))
+		m.t.Errorf("%s: listed %q, kept %+v\nlast steps:\n%s", where, w.list(""), kept, m.last())
 		return false
 	}
 	return true
 }
 
 // TestOneWriter holds what one program does, one step after the other, with
-// commits of both kinds, and over kills.
+// commits of both kinds, alone and beside another gateway.
 func TestOneWriter(t *testing.T) {
-	for _, mode := range []string{"remote", "local"} {
+	for _, mode := range []string{"remote", "local", "remote beside another", "local beside another"} {
 		for seed := range uint64(6) {
 			t.Run(fmt.Sprint(mode, " ", seed), func(t *testing.T) {
 				t.Parallel()
-				s := mem.New()
-				open := func(dir string) *world {
-					return newWorld(t, &sluggish{s, 8 * time.Millisecond}, func(o *Options) { o.StateDir, o.CommitLocal = dir, mode == "local" })
-				}
-				m := &modelled{world: open(t.TempDir()), rng: rand.New(rand.NewPCG(seed, 1)), want: map[string]string{}} //nolint:gosec // not a secret
-				for i := range 150 {
-					if err := m.step(i); err != nil {
-						t.Fatalf("%v\nlast steps:\n%s", err, strings.Join(m.steps[max(0, len(m.steps)-9):], "\n"))
-					}
-					if !m.check(m.world, "here") {
-						return
-					}
-				}
-				m.sync()
-				m.check(newWorld(t, s, nil), "elsewhere")
+				oneWriter(t, mem.New(), seed, strings.HasPrefix(mode, "local"), strings.HasSuffix(mode, "another"))
 			})
 		}
 	}
 }
+
+func oneWriter(t *testing.T, s store.Store, seed uint64, local, crowded bool) {
+	open := func(dir string) *world {
+		return newWorld(t, &sluggish{s, 8 * time.Millisecond}, func(o *Options) { o.StateDir, o.CommitLocal = dir, local })
+	}
+	m := &modelled{world: open(t.TempDir()), rng: rand.New(rand.NewPCG(seed, 1)), want: map[string]string{}} //nolint:gosec // not a secret
+	if crowded {
+		other := newWorld(t, s, nil)
+		other.must(other.write(".other.tmp.1", "x", 0))
+		other.must(other.mkdir("elsewhere"))
+		m.want["elsewhere"] = ""
+		if !eventually(10*time.Second, func() bool { m.list(""); return m.fs.crowded() }) {
+			t.Fatal("the other gateway is not seen")
+		}
+	}
+	for i := range 150 {
+		if err := m.step(i); err != nil {
+			t.Fatalf("%v\nlast steps:\n%s", err, m.last())
+		}
+		if !m.check(m.world, "here") {
+			return
+		}
+	}
+	m.sync()
+	m.check(newWorld(t, s, nil), "elsewhere")
+}
+
+// last are the last steps.
+func (m *modelled) last() string { return strings.Join(m.steps[max(0, len(m.steps)-12):], "\n") }

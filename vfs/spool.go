@@ -264,6 +264,9 @@ func (s *spool) pump() {
 		sl := s.slots[path]
 		p := sl.waiting
 		sl.waiting, sl.sending = nil, p
+		if sl.coming != nil {
+			sl.coming.after = p
+		}
 		s.running++
 		s.fs.start(func(ctx context.Context) {
 			s.sent(p, s.fs.sendParcel(ctx, p))
@@ -344,12 +347,24 @@ func (p *parcel) inherit(old *parcel) {
 	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
 }
 
+// behind is a without the appends of p, which are in S3.
+func (a *appended) behind(p *parcel) *appended {
+	sent := p.Size - p.Append.From
+	rest := &appended{From: a.From + sent, Base: p.size}
+	for _, t := range a.Tries {
+		if t.Seq > uint64(p.id) {
+			rest.Tries = append(rest.Tries, appendedTry{Seq: t.Seq, Upto: t.Upto - sent})
+		}
+	}
+	return rest
+}
+
 // passOn tells next, if it was based on p, that p was carried out.
 func (p *parcel) passOn(next *parcel) {
 	switch {
 	case next == nil || next.after != p:
 	case p.Append != nil && next.Append != nil:
-		next.Append = &appended{From: next.Append.From + p.Size - p.Append.From, Base: p.size}
+		next.Append = next.Append.behind(p)
 		next.ETag = p.result
 	case !p.rebased: // else next was made from something else
 		next.Append = nil
