@@ -225,6 +225,14 @@ func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, 
 	}
 	h := newHandle(n, nil, flags)
 	n.mu.Lock()
+	if n.file != nil { // somebody was quicker: what he writes is not to be emptied
+		n.mu.Unlock()
+		defer fs.nodes.forget(n.id, 1)
+		if e.ETag != "" { // but the name was claimed for this call
+			flags &^= syscall.O_EXCL | syscall.O_TRUNC
+		}
+		return fs.createExisting(ctx, parent, name, path, flags)
+	}
 	f := fs.fileLocked(n, e)
 	h.f, h.keep = f, true
 	h.addLocked()
