@@ -1,0 +1,82 @@
+package vfs
+
+import (
+	"context"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/causewayfs/causeway/store/mem"
+)
+
+// A check that an open began goes on when its caller has left. Whoever has the
+// file open keeps the version that he has.
+func TestCheckOutlivesItsOpen(t *testing.T) {
+	s := mem.New()
+	late := &hooked{Store: s}
+	a, b := newWorld(t, late, func(o *Options) { o.Strict = true }), newWorld(t, s, nil)
+	b.must(b.write("f", "first version", 0))
+	h, err := a.open("f", syscall.O_RDONLY)
+	a.must(err)
+	defer a.fs.Release(h)
+	b.must(b.write("f", "second", syscall.O_TRUNC))
+
+	asked, answer := make(chan bool), make(chan bool)
+	late.beforeGet = func(string) {
+		asked <- true
+		<-answer
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if h, err := a.fs.Open(ctx, h.Node(), syscall.O_RDONLY); err == nil {
+			t.Error("an open whose caller has left succeeded")
+			a.fs.Release(h)
+		}
+	})
+	<-asked
+	cancel()
+	wg.Wait()
+	answer <- true
+	if !eventually(5*time.Second, func() bool {
+		g := &h.f.checks
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return !g.running
+	}) {
+		t.Fatal("the check does not end")
+	}
+	if got, err := a.readHandle(h); err != nil || got != "first version" {
+		t.Errorf("the handle reads %q, %v", got, err)
+	}
+	if k, err := a.fs.GetAttr(a.ctx, h.Node(), h); err != nil || k.Size != int64(len("first version")) {
+		t.Errorf("the handle has size %d, %v", k.Size, err)
+	}
+}
+
+// A change of attributes of a version whose bytes nobody has read here does not
+// make the kernel's older pages that version's.
+func TestPagesAfterChmodOfNewVersion(t *testing.T) {
+	a := newWorld(t, mem.New(), func(o *Options) { o.DirTTL = time.Nanosecond })
+	b := newWorld(t, a.ops.Store, nil)
+	b.must(b.write("f", "old", 0))
+	a.wantRead("f", "old")
+	b.must(b.write("f", "new", syscall.O_TRUNC))
+	n := a.fs.nodes.find("f")
+	if n == nil {
+		t.Fatal("the node is gone")
+	}
+	_, err := a.fs.SetAttr(a.ctx, Caller{}, n.id, nil, SetAttr{Mode: ptr(uint32(0o600))})
+	a.must(err)
+	a.must(a.fs.flushAttr(a.ctx, n))
+	h, err := a.fs.Open(a.ctx, n.id, syscall.O_RDONLY)
+	a.must(err)
+	defer a.fs.Release(h)
+	if a.fs.KeepCache(h) {
+		t.Error("the kernel keeps the pages of the older version")
+	}
+	if got, err := a.readHandle(h); err != nil || got != "new" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
