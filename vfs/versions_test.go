@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -52,6 +53,48 @@ func TestCheckOutlivesItsOpen(t *testing.T) {
 	}
 	if k, err := a.fs.GetAttr(a.ctx, h.Node(), h); err != nil || k.Size != int64(len("first version")) {
 		t.Errorf("the handle has size %d, %v", k.Size, err)
+	}
+}
+
+// A listing that is older than what a handle reads does not tell the kernel
+// another size than the handle has: it keeps one for both.
+func TestOldAnswerAboutOpenFile(t *testing.T) {
+	a := newWorld(t, mem.New(), nil)
+	a.must(a.write("f", strings.Repeat("x", 100), 0))
+	d, err := a.fs.OpenDir(a.ctx, RootID)
+	a.must(err)
+	a.must(a.fs.ReadDirPlus(a.ctx, d, 0, func(e DirEntry) bool { return e.Name != "." })) // takes the snapshot
+	a.must(a.write("f", "short", syscall.O_TRUNC))
+	list := func() (size int64) {
+		a.must(a.fs.ReadDirPlus(a.ctx, d, dots, func(e DirEntry) bool {
+			if e.Name == "f" && e.Known != nil {
+				size = e.Known.Size
+			}
+			return true
+		}))
+		return size
+	}
+	h, err := a.open("f", syscall.O_RDONLY)
+	a.must(err)
+	if got := list(); got != int64(len("short")) {
+		t.Errorf("a file that is open is listed with %d bytes", got)
+	}
+	got, err := a.readHandle(h)
+	if a.must(err); got != "short" {
+		t.Errorf("read %q", got)
+	}
+	a.fs.Release(h)
+
+	// Nobody has it open: the kernel is told of the older version, and drops
+	// what it has.
+	if got := list(); got != 100 {
+		t.Errorf("listed with %d bytes", got)
+	}
+	h, err = a.open("f", syscall.O_RDONLY)
+	a.must(err)
+	defer a.fs.Release(h)
+	if a.fs.KeepCache(h) {
+		t.Error("the kernel keeps pages that have the size of another version")
 	}
 }
 
