@@ -123,3 +123,32 @@ func TestPagesAfterChmodOfNewVersion(t *testing.T) {
 		t.Errorf("read %q, %v", got, err)
 	}
 }
+
+// Two nodes have the same version from the cache, since the name was removed
+// and made again elsewhere. An edit through one does not show in the other,
+// whose handles keep their version.
+func TestEditSparesOtherNodeOfCachedVersion(t *testing.T) {
+	a := newWorld(t, mem.New(), nil)
+	b := newWorld(t, a.ops.Store, nil)
+	a.must(a.write("f", "original", 0))
+	old, err := a.open("f", syscall.O_RDONLY)
+	a.must(err)
+	defer a.fs.Release(old)
+	if !old.f.content.cached {
+		t.Fatal("it is not from the cache")
+	}
+	a.fs.supersede(old.node)
+	edit, err := a.open("f", syscall.O_RDWR)
+	a.must(err)
+	defer a.fs.Release(edit)
+	if edit.node == old.node || !edit.f.content.cached {
+		t.Fatal("it is not another node on the cache")
+	}
+	_, err = a.fs.Write(a.ctx, edit, []byte("CHANGED, and longer"), 0)
+	a.must(err)
+	a.must(a.fs.Flush(a.ctx, edit))
+	if got, err := a.readHandle(old); err != nil || got != "original" {
+		t.Errorf("the handle of the old node reads %q, %v", got, err)
+	}
+	b.wantRead("f", "CHANGED, and longer")
+}
