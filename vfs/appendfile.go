@@ -56,6 +56,9 @@ func (h *Handle) addLocked() {
 // removeLocked takes it off again.
 func (h *Handle) removeLocked() {
 	h.f.handles--
+	if h.given {
+		h.f.given--
+	}
 	if h.appends && h.writable {
 		h.f.appenders--
 	}

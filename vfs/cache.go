@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/causewayfs/causeway/store"
@@ -26,6 +27,7 @@ type diskCache struct {
 	mu    sync.Mutex
 	bytes int64
 	files *lru.Cache[string, cached] // by hash of the path, oldest first
+	users map[uint64]int             // contents on a local file, by its inode number
 }
 
 // cached is one file of the cache.
@@ -43,7 +45,7 @@ const maxCachedFiles = 100_000
 
 // openCache opens the cache with what earlier runs left.
 func openCache(dir string, limit int64) *diskCache {
-	d := &diskCache{dir: dir, limit: limit}
+	d := &diskCache{dir: dir, limit: limit, users: map[uint64]int{}}
 	d.files, _ = lru.NewWithEvict(maxCachedFiles, func(_ string, c cached) { // the size is positive
 		d.bytes -= c.size
 		os.Remove(c.file)
@@ -137,17 +139,41 @@ func (d *diskCache) open(f fetcher, path string) (*content, store.ETag, time.Tim
 		d.files.Remove(cacheHash(path))
 		return nil, "", time.Time{}
 	}
+	ino := inodeOf(content.file)
+	d.users[ino]++
+	content.vacate = sync.OnceFunc(func() { d.left(ino) })
 	return content, c.etag, c.checked
+}
+
+// left notes that a content does not use a file of the cache any more.
+func (d *diskCache) left(ino uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.users[ino]--; d.users[ino] <= 0 {
+		delete(d.users, ino)
+	}
+}
+
+// inodeOf returns the number of an open file, which no other one has until it
+// is closed; 0 if there is none.
+func inodeOf(file *os.File) uint64 {
+	if fi, err := file.Stat(); err == nil {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			return st.Ino
+		}
+	}
+	return 0
 }
 
 // take moves a file out of the cache to become file, since it is about to be
 // changed. open is the caller's descriptor of it, from which the bytes are
-// copied if the cache has dropped or replaced it meanwhile.
+// copied if the cache has dropped or replaced it meanwhile, or if another
+// content has the same file: that of a node that has lost its name.
 func (d *diskCache) take(from, file string, open *os.File) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	hash, _, _ := strings.Cut(filepath.Base(from), ".")
-	if c, ok := d.files.Peek(hash); ok && c.file == from && sameFile(open, from) && os.Rename(from, file) == nil {
+	if c, ok := d.files.Peek(hash); ok && c.file == from && d.users[inodeOf(open)] <= 1 && sameFile(open, from) && os.Rename(from, file) == nil {
 		d.files.Remove(hash)
 		return nil
 	}

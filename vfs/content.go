@@ -50,6 +50,7 @@ type content struct {
 	direct   *os.File      // the local file past the page cache, opened when first needed
 	noDirect bool          // there is no such way
 	cached   bool          // the local file belongs to the cache and must not be changed
+	vacate   func()        // if set, ends the use of a file of the cache
 	shared   int64         // so many bytes of the local file must not be changed
 	edited   uint64        // gen of the last change that was not an append
 	appended bool          // bytes behind the origin may move, see shift
@@ -107,6 +108,9 @@ func (c *content) done() {
 	defer c.mu.Unlock()
 	if c.users--; c.users == 0 {
 		c.leaveAllLocked()
+		if c.vacate != nil {
+			c.vacate()
+		}
 		c.file.Close()
 		c.file = nil
 		for _, file := range c.old {

@@ -20,7 +20,9 @@ type file struct {
 	checks  flights // has its own lock
 
 	handles int
+	given   int      // handles of these that callers have; the others are being opened
 	content *content // nil until the bytes are needed
+	seen    *content // the one that a caller was given last
 
 	// entry is the file as this gateway shows it. Its ETag is the version
 	// that content derives from; empty if nothing was committed yet.
@@ -118,6 +120,11 @@ func (f *file) attrDirty() bool {
 // then those at hand, perhaps from the cache, may be exchanged for newer ones.
 func (f *file) shownLocked() bool { return f.content != nil && !f.checked.IsZero() }
 
+// heldLocked reports whether the content must stay what it is while one handle
+// is being opened: others have it, perhaps without a check, since S3 was away,
+// or are about to get it. Whoever asked for the check may have left meanwhile.
+func (f *file) heldLocked() bool { return f.given > 0 || f.shownLocked() && f.handles > 1 }
+
 // localLocked reports whether this gateway knows better than S3.
 func (f *file) localLocked() bool {
 	return f.removed || f.dirtyLocked() || f.attrDirtyLocked()
@@ -213,10 +220,12 @@ func (fs *FS) settle(n *node) {
 	fs.forgetIntentsLocked(f)
 	c, e, clean := f.content, f.entry, !f.dirtyLocked() && !f.removed && !f.superseded
 	up := f.takeUploadLocked()
-	n.pageETag = ""
-	if clean {
+	switch {
+	case !clean:
+		n.pageETag = ""
+	case c != nil && f.seen == c:
 		n.pageETag = e.ETag
-	}
+	} // else the kernel has heard nothing of this version
 	fs.markLocal(n, false)
 	n.mu.Unlock()
 	fs.dropUpload(up)

@@ -114,10 +114,23 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 	return !ok || !known || now.ETag != f.entry.ETag
 }
 
-// known is an answer of the index as a front end gets it.
+// known is an answer of the index as a front end gets it. A file that is open
+// shows the version that its handles read, whichever one the answer is about:
+// the kernel keeps one size for all of them. What it is told of another version
+// makes its pages useless.
 func (fs *FS) known(n *node, ans index.Answer) Known {
 	ttl := max(0, ans.Until.Sub(fs.now()))
 	known := Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
+	if n.typ == TypeFile {
+		n.mu.Lock()
+		switch f := n.file; {
+		case f != nil && f.given > 0 && f.appenders == 0 && f.content != nil && f.entry.ETag != ans.ETag:
+			known.Attr = fs.attrLocked(f)
+		case ans.ETag != n.pageETag:
+			n.pageETag = ""
+		}
+		n.mu.Unlock()
+	}
 	if ans.Attr == nil {
 		known.AttrTTL = 0 // a stat has to ask; an open gets them with the bytes
 	}

@@ -24,7 +24,7 @@ type node struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	file     *file      // state of an open or uncommitted file, or of attributes not yet sent
-	pageETag store.ETag // version whose pages the kernel may hold
+	pageETag store.ETag // version whose pages the kernel may hold, and whose size it knows
 
 	changed atomic.Int64 // directory: when this gateway last changed its names, in ns since 1970
 }

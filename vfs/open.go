@@ -21,6 +21,7 @@ type Handle struct {
 	keep     bool // the kernel's pages are of this version
 
 	moved uint64 // guarded by node.mu: see Moved
+	given bool   // guarded by node.mu: the open has succeeded
 
 	wrote atomic.Uint64 // generation of the last write through this handle
 	read  atomic.Bool   // something was read: the kernel has dropped older pages
@@ -109,11 +110,15 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 	local := f.content != nil && !f.superseded && (f.removed && f.newerLocked() || f.dirtyLocked())
 	if local || fs.freshLocked(f, path, began) {
 		h.keep = local || f.entry.ETag == n.pageETag
+		h.giveLocked()
 		n.mu.Unlock()
 		return nil
 	}
 	superseded := f.superseded
 	sole := !superseded && fs.soleLocked(h, path)
+	if sole {
+		h.giveLocked()
+	}
 	n.mu.Unlock()
 	if superseded {
 		return &Error{Op: "open", Path: path, Kind: Stale}
@@ -127,6 +132,9 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 	_, err := recall(fs, ctx, check, func() (struct{}, bool) { return struct{}{}, fs.openHere(f, path) })
 	n.mu.Lock()
 	joins := err != nil && KindOf(err) == Stale && f.content != nil && !f.checked.Before(began)
+	if joins {
+		h.giveLocked()
+	}
 	n.mu.Unlock()
 	if joins {
 		// Replaced again, after others had opened a version that is new enough
@@ -142,7 +150,17 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
+	h.giveLocked()
 	return nil
+}
+
+// giveLocked notes that the caller is given the content that f has now, which
+// must not be exchanged for another version until the handle is released. n.mu
+// is held.
+func (h *Handle) giveLocked() {
+	h.given = true
+	h.f.given++
+	h.f.seen = h.f.content
 }
 
 // newerLocked reports whether what is here was shown, or written here.
@@ -192,6 +210,7 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 	fs.stageLocked(f, path)
 	fs.wroteLocked(f)
 	h.wrote.Store(f.wholeFrom)
+	h.giveLocked()
 	return nil
 }
 
@@ -225,6 +244,14 @@ func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, 
 	}
 	h := newHandle(n, nil, flags)
 	n.mu.Lock()
+	if n.file != nil { // somebody was quicker: what he writes is not to be emptied
+		n.mu.Unlock()
+		defer fs.nodes.forget(n.id, 1)
+		if e.ETag != "" { // but the name was claimed for this call
+			flags &^= syscall.O_EXCL | syscall.O_TRUNC
+		}
+		return fs.createExisting(ctx, parent, name, path, flags)
+	}
 	f := fs.fileLocked(n, e)
 	h.f, h.keep = f, true
 	h.addLocked()
@@ -248,6 +275,7 @@ func (fs *FS) startNewLocked(h *Handle, path string) error {
 	if err := fs.emptyContentLocked(f); err != nil {
 		return err
 	}
+	h.giveLocked()
 	if f.entry.ETag != "" {
 		f.checked = fs.now()
 		f.committed = f.content.generation()

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"fmt"
 	"os/signal"
 	"strings"
 	"sync"
@@ -177,5 +178,36 @@ func TestLocalSetRace(t *testing.T) {
 	}
 	if lost > 0 {
 		t.Errorf("round %d: written bytes that Close, keepLocal and Stats do not know of", rounds)
+	}
+}
+
+// Several create the same name at the same time, all of whom have found that
+// there is none: one makes the file, and the others open it.
+func TestCreateAtTheSameTime(t *testing.T) {
+	a := newWorld(t, mem.New(), nil)
+	for round := range 200 {
+		name := fmt.Sprint("log", round)
+		const callers = 4
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				_, h, err := a.fs.Create(a.ctx, Caller{}, RootID, name, syscall.O_WRONLY|syscall.O_APPEND|syscall.O_CREAT, 0o644)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer a.fs.Release(h)
+				if _, err := a.fs.Write(a.ctx, h, fmt.Appendf(nil, "%d\n", i), 0); err != nil {
+					t.Error(err)
+				}
+				if err := a.fs.Flush(a.ctx, h); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got, _ := a.read(name); len(got) != 2*callers {
+			t.Fatalf("round %d: %q", round, got)
+		}
 	}
 }

@@ -135,7 +135,7 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 		n.mu.Unlock()
 		return f.staysAsItIs() // written meanwhile: what is here is newer
 	}
-	if f.shownLocked() && f.handles > 1 && f.entry.ETag != e.ETag {
+	if f.heldLocked() && f.entry.ETag != e.ETag {
 		n.mu.Unlock()
 		if done, err := fs.follow(f, path, e, obj, asOf); done || err != nil {
 			return err
