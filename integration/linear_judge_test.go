@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,15 +22,17 @@ import (
 )
 
 // TestLinearizable does a number of operations under faults, and more of them
-// in the long form.
+// in the long form. CAUSEWAY_LIN_OPS sets how many, CAUSEWAY_LIN_SEED which.
 func TestLinearizable(t *testing.T) {
 	total, stall := 4_000, 200*time.Millisecond
 	if harness.Long() {
 		total, stall = 110_000, 2*time.Second
 	}
+	total = linEnv("CAUSEWAY_LIN_OPS", total)
+	seed := linEnv("CAUSEWAY_LIN_SEED", 0)
 	w := newLinWorld(t, total)
 	for i, env := range w.envs {
-		env.Proxy.SetFaults(uint64(21+i), stormFaults(stall)...)
+		env.Proxy.SetFaults(uint64(seed*10+21+i), stormFaults(stall)...)
 	}
 	w.clients()
 	wantFaults(t, w.envs[:]...)
@@ -66,7 +70,7 @@ func TestLinearizableFindsFault(t *testing.T) {
 func (w *linWorld) clients() {
 	var wg sync.WaitGroup
 	for i := range 2 * linClients {
-		c := &linClient{linWorld: w, id: i, mount: i % 2, rng: rand.New(rand.NewPCG(7, uint64(i)))}
+		c := &linClient{linWorld: w, id: i, mount: i % 2, rng: rand.New(rand.NewPCG(uint64(7+linEnv("CAUSEWAY_LIN_SEED", 0)), uint64(i)))}
 		wg.Go(c.run)
 	}
 	wg.Wait()
@@ -206,5 +210,31 @@ func (w *linWorld) describe(part int) string {
 		}
 		fmt.Fprintf(&text, "  %.6f … %s mount %d client %2d: %v maybe=%v lost=%v\n", r.call.Seconds(), ret, r.mount, r.client, r.linStep, r.maybe, r.linStep.lost)
 	}
+	last := steps[min(n, len(steps)-1)]
+	w.describeRequests(&text, part, last.call-5*time.Second, last.ret)
 	return text.String()
+}
+
+// describeRequests prints what the mounts asked of S3 about a pair.
+func (w *linWorld) describeRequests(text *strings.Builder, part int, from, to time.Duration) {
+	var requests []linRequest
+	for _, name := range w.parts[part].names {
+		requests = append(requests, w.requests[name]...)
+	}
+	slices.SortFunc(requests, func(a, b linRequest) int { return a.Begin.Compare(b.Begin) })
+	for _, r := range requests {
+		begin := r.Begin.Sub(w.begun)
+		if begin > to || begin+r.Took < from {
+			continue
+		}
+		fmt.Fprintf(text, "  %.6f … %.6f mount %d: %s %s if %.9s: %d %.9s %v\n", begin.Seconds(), (begin + r.Took).Seconds(), r.mount, r.Op, r.Key, r.If, r.Status, r.ETag, r.Fault)
+	}
+}
+
+// linEnv is a number that the environment may change.
+func linEnv(name string, n int) int {
+	if v, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return v
+	}
+	return n
 }

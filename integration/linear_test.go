@@ -58,6 +58,8 @@ type linWorld struct {
 	failed map[string]int // guarded by mu: values of writes that failed, and on which mount
 	counts map[string]int // guarded by mu: outcomes
 	lost   [2][]linLost   // guarded by mu: by mount
+
+	requests map[string][]linRequest // guarded by mu: by key
 }
 
 // linPart is a pair of names.
@@ -81,17 +83,25 @@ type linLost struct {
 	begin, end time.Duration
 }
 
+// linRequest is a request of one of the mounts.
+type linRequest struct {
+	s3proxy.Request
+	mount int
+}
+
 // linForever is when a call that failed has taken effect at the latest.
 const linForever = time.Duration(1 << 62)
 
 func newLinWorld(t *testing.T, total int) *linWorld {
 	env := harness.New(t, harness.Versity)
 	w := &linWorld{t: t, envs: [2]*harness.Env{env, env.Peer(t)}, total: int64(total),
-		begun: time.Now(), failed: map[string]int{}, counts: map[string]int{}}
+		begun: time.Now(), failed: map[string]int{}, counts: map[string]int{}, requests: map[string][]linRequest{}}
+	turns := s3proxy.NewTurns()
 	for i, env := range w.envs {
+		env.Proxy.TakeTurns(turns)
 		w.mounts[i] = env.MountWith(t, harness.MountOptions{Life: time.Hour,
 			Flags: []string{"--foreign", "strict", "--dir-ttl", "1ns", "--log-level", "error"}})
-		env.Proxy.Observe(func(r s3proxy.Request) { w.noteLost(i, r) })
+		env.Proxy.Observe(func(r s3proxy.Request) { w.noteRequest(i, r) })
 	}
 	must(t, os.Mkdir(w.mounts[0].Path("lin"), 0o755))
 	visible(t, w.mounts[1].Path("lin"))
@@ -107,13 +117,15 @@ func newLinWorld(t *testing.T, total int) *linWorld {
 
 func (w *linWorld) now() time.Duration { return time.Since(w.begun) }
 
-func (w *linWorld) noteLost(mount int, r s3proxy.Request) {
-	if !r.Fault.Carried() || !s3proxy.Mutates(r.Op) {
-		return
-	}
+// noteRequest keeps what a mount asked of S3.
+func (w *linWorld) noteRequest(mount int, r s3proxy.Request) {
 	begin := r.Begin.Sub(w.begun)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.requests[r.Key] = append(w.requests[r.Key], linRequest{r, mount})
+	if !r.Fault.Carried() || !s3proxy.Mutates(r.Op) {
+		return
+	}
 	w.lost[mount] = append(w.lost[mount], linLost{r.Op, r.Key, begin, begin + r.Took})
 }
 

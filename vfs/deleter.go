@@ -429,6 +429,9 @@ func (d *deleter) removeVersion(ctx context.Context, r *removal) error {
 		if d.fs.opts.Capabilities.DeleteIf {
 			cond = store.IfMatch(info.ETag)
 		}
+		if r.etag == "" && len(r.mine) == 0 { // an attempt that must be repeated is about no other
+			r.etag, r.known = info.ETag, info.Modified
+		}
 	}
 	err := d.fs.store.Delete(ctx, r.key, cond)
 	if store.IsKind(err, store.PreconditionFailed) && !r.exact && !r.replay {

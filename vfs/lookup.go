@@ -25,7 +25,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if known, ok := fs.lookupLocal(p, name); ok {
 		return known, nil
 	}
-	if fs.retries.pending(ctx, fs.now()) {
+	if fs.retries.pending(ctx, fs.now(), parent, name) {
 		fs.refreshName(ctx, path)
 	}
 	if fs.denyAway(path) {
@@ -227,9 +227,19 @@ func (fs *FS) NegativeTTL(parent NodeID) time.Duration {
 // Forget implements Lookups.
 func (fs *FS) Forget(id NodeID, n uint64) { fs.nodes.forget(id, n) }
 
+// nodeOf is the node of a handle, which may be another one than the kernel
+// opened (openName), or if there is no handle, that of an id; nil if it is not
+// known.
+func (fs *FS) nodeOf(id NodeID, h *Handle) *node {
+	if h != nil {
+		return h.node
+	}
+	return fs.nodes.get(id)
+}
+
 // GetAttr implements Lookups.
 func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) {
-	n := fs.nodes.get(id)
+	n := fs.nodeOf(id, h)
 	if n == nil {
 		return Known{}, &Error{Op: "getattr", Kind: Stale}
 	}
@@ -248,7 +258,7 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	}
 	n.mu.Unlock()
 	if !named {
-		if a, ok := fs.removed.Get(id); ok {
+		if a, ok := fs.removed.Get(n.id); ok {
 			return Known{Attr: a}, nil
 		}
 		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}

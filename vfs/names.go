@@ -196,10 +196,14 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 func (fs *FS) removeName(ctx context.Context, n *node, path, key string) error {
 	var r *removal
 	var add []intent
-	if fs.mayBeInS3(n, path) {
-		if err := fs.learnVersion(ctx, path, key); err != nil {
+	there := fs.mayBeInS3(n, path)
+	if there {
+		var err error
+		if there, err = fs.learnVersion(ctx, n, path, key); err != nil {
 			return err
 		}
+	}
+	if there {
 		r = fs.newRemoval(path, key)
 		fs.forgetAttempts(r, n)
 		add = append(add, r.toIntent(path))
@@ -280,30 +284,38 @@ func (fs *FS) newRemoval(path, key string) *removal {
 }
 
 // learnVersion makes sure that the index knows the version that a removal is
-// about, where others may have stored another one.
-func (fs *FS) learnVersion(ctx context.Context, path, key string) error {
+// about, where others may have stored another one. It reports whether there is
+// one: if somebody else has removed it, what is stored from now on is not ours
+// to remove. n, which may be nil, is the node that has the name.
+func (fs *FS) learnVersion(ctx context.Context, n *node, path, key string) (bool, error) {
 	if path != key || !fs.crowded() {
-		return nil
+		return true, nil
 	}
 	ans, err := fs.idx.Lookup(ctx, path)
 	if err == nil && !ans.Until.After(fs.now()) {
 		_, err = fs.idx.Stat(ctx, path)
 	}
 	if store.IsKind(err, store.NotExist) {
-		return nil
+		return n.attempted() || len(fs.spool.attempts(path)) > 0, nil
 	}
-	return err
+	return err == nil, err
+}
+
+// attempted reports whether an attempt to commit the file of n, which may be
+// nil, may have left a version that is not known.
+func (n *node) attempted() bool {
+	if n == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.file != nil && n.file.tried && n.file.dirtyLocked()
 }
 
 // forgetAttempts: the version that an attempt to commit may have left is not
 // known, unless it was one of the spool, which has a name.
 func (fs *FS) forgetAttempts(r *removal, n *node) {
-	if n == nil || len(r.mine) > 0 {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if f := n.file; f != nil && f.tried && f.dirtyLocked() {
+	if len(r.mine) == 0 && n.attempted() {
 		r.etag, r.known = "", time.Time{}
 	}
 }

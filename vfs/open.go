@@ -34,6 +34,11 @@ type Handle struct {
 // Node returns the file that is open.
 func (h *Handle) Node() NodeID { return h.node.id }
 
+// Elsewhere reports whether another node than id is open: that to which the
+// name of id belonged in the end, when it was given from one to the next while
+// the kernel looked for it.
+func (h *Handle) Elsewhere(id NodeID) bool { return h.node != nil && h.node.id != id }
+
 // KeepCache implements Files.
 func (fs *FS) KeepCache(h *Handle) bool { return h.keep }
 
@@ -45,16 +50,22 @@ func newHandle(n *node, f *file, flags int) *Handle {
 
 // Open implements Files.
 func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
-	began, again := fs.retries.begin(ctx, fs.now())
-	h, err := fs.openNode(ctx, id, flags, began)
+	call, again := fs.retries.begin(ctx, fs.now())
+	h, err := fs.openNode(ctx, id, flags, call.began)
 	if err == nil || KindOf(err) != Stale {
 		return h, err
 	}
-	if again { // the kernel does not try a third time
-		return nil, &Error{Op: "open", Path: fs.pathOfID(id), Kind: NotExist, Err: err}
+	if !again {
+		fs.retries.again(ctx, call.began)
+		return nil, err
 	}
-	fs.retries.again(ctx, began)
-	return nil, err
+	path := fs.pathOfID(id)
+	if call.name != "" { // the kernel does not try a third time
+		if h, err = fs.openName(ctx, call, flags); err == nil || KindOf(err) != Stale {
+			return h, err
+		}
+	}
+	return nil, &Error{Op: "open", Path: path, Kind: NotExist, Err: err}
 }
 
 func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Time) (*Handle, error) {
@@ -228,9 +239,19 @@ func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, 
 	if err != nil {
 		return Known{}, nil, err
 	}
-	if fs.exists(p, name, path) {
-		return fs.createExisting(ctx, parent, name, path, flags)
+	for try := 1; fs.exists(p, name, path); try++ {
+		known, h, err := fs.createExisting(ctx, parent, name, path, flags)
+		changed := err != nil && (KindOf(err) == Stale || KindOf(err) == NotExist)
+		if !changed || try == openTries {
+			return known, h, err
+		}
 	}
+	return fs.createNew(ctx, c, p, name, path, flags, mode)
+}
+
+// createNew is open(2) with O_CREAT of a name that does not exist.
+func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path string, flags int, mode uint32) (Known, *Handle, error) {
+	var err error
 	e := fs.newEntry(c, p, name, TypeFile, mode)
 	staged := fs.staged.match(name)
 	if flags&syscall.O_EXCL != 0 && !staged {
@@ -302,7 +323,8 @@ func (fs *FS) exists(p *node, name, path string) bool {
 	return ok
 }
 
-// createExisting is open(2) with O_CREAT of a name that exists.
+// createExisting is open(2) with O_CREAT of a name that exists. Kind NotExist
+// or Stale: it does not exist any more, or is another file.
 func (fs *FS) createExisting(ctx context.Context, parent NodeID, name, path string, flags int) (Known, *Handle, error) {
 	if flags&syscall.O_EXCL != 0 {
 		return Known{}, nil, &Error{Op: "create", Path: path, Kind: Exist}
@@ -311,7 +333,7 @@ func (fs *FS) createExisting(ctx context.Context, parent NodeID, name, path stri
 	if err != nil {
 		return Known{}, nil, err
 	}
-	h, err := fs.Open(ctx, known.ID, flags)
+	h, err := fs.openNode(ctx, known.ID, flags, fs.now())
 	if err != nil {
 		fs.Forget(known.ID, 1)
 		return Known{}, nil, err

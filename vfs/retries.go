@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -11,10 +12,18 @@ import (
 // once more, and not a third time; so that the second try succeeds also for a
 // name that is replaced all the time, its lookup asks S3, and its open is
 // content with a version that was checked after the call began, even if there
-// is a newer one by then.
+// is a newer one by then. If the node of that lookup is stale too, the open is
+// for whatever has the name.
 type retries struct {
 	mu    sync.Mutex
-	began map[uint32]time.Time // by thread
+	calls map[uint32]secondTry // by thread
+}
+
+// secondTry is a system call that is tried again.
+type secondTry struct {
+	began  time.Time
+	parent NodeID // of the name that its last lookup was for
+	name   string // empty: there was none
 }
 
 const (
@@ -27,32 +36,38 @@ func callerOf(ctx context.Context) uint32 {
 	return thread
 }
 
-// pending reports whether the request behind ctx is part of a second try.
-func (r *retries) pending(ctx context.Context, now time.Time) bool {
+// pending reports whether the request behind ctx is part of a second try: the
+// lookup of that name.
+func (r *retries) pending(ctx context.Context, now time.Time, parent NodeID, name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.began) == 0 {
+	if len(r.calls) == 0 {
 		return false
 	}
-	began, ok := r.began[callerOf(ctx)]
-	return ok && now.Sub(began) < retryAge
+	thread := callerOf(ctx)
+	call, ok := r.calls[thread]
+	if !ok || now.Sub(call.began) >= retryAge {
+		return false
+	}
+	r.calls[thread] = secondTry{call.began, parent, name}
+	return true
 }
 
 // begin returns when the system call behind ctx began, and whether this is its
 // second try. It forgets the first.
-func (r *retries) begin(ctx context.Context, now time.Time) (began time.Time, again bool) {
+func (r *retries) begin(ctx context.Context, now time.Time) (call secondTry, again bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.began) == 0 {
-		return now, false
+	if len(r.calls) == 0 {
+		return secondTry{began: now}, false
 	}
 	thread := callerOf(ctx)
-	began, again = r.began[thread]
-	delete(r.began, thread)
-	if !again || now.Sub(began) > retryAge {
-		return now, false
+	call, again = r.calls[thread]
+	delete(r.calls, thread)
+	if !again || now.Sub(call.began) > retryAge {
+		return secondTry{began: now}, false
 	}
-	return began, true
+	return call, true
 }
 
 // again notes that the caller will try again.
@@ -63,8 +78,38 @@ func (r *retries) again(ctx context.Context, began time.Time) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.began == nil || len(r.began) >= retryLimit {
-		r.began = map[uint32]time.Time{}
+	if r.calls == nil || len(r.calls) >= retryLimit {
+		r.calls = map[uint32]secondTry{}
 	}
-	r.began[thread] = began
+	r.calls[thread] = secondTry{began: began}
+}
+
+// openTries bounds how often an open follows a name that others change.
+const openTries = 10
+
+// openName opens what has a name now, as a handle of another node than the
+// kernel knows. Who wants to rewrite it gets a new file if somebody has just
+// removed it: it was there during the call, and the last close wins.
+func (fs *FS) openName(ctx context.Context, call secondTry, flags int) (h *Handle, err error) {
+	for range openTries {
+		var known Known
+		known, err = fs.Lookup(ctx, call.parent, call.name)
+		switch {
+		case err == nil:
+			h, err = fs.openNode(ctx, known.ID, flags, call.began)
+		case KindOf(err) == NotExist && flags&syscall.O_TRUNC != 0 && flags&syscall.O_ACCMODE != syscall.O_RDONLY:
+			owner := Caller{UID: fs.opts.UID, GID: fs.opts.GID}
+			known, h, err = fs.Create(ctx, owner, call.parent, call.name, flags, 0o666&^fs.opts.Umask)
+		}
+		if known.ID != 0 {
+			fs.Forget(known.ID, 1) // the kernel does not know of it
+		}
+		if err == nil {
+			h.keep = false
+		}
+		if err == nil || KindOf(err) != Stale {
+			return h, err
+		}
+	}
+	return nil, err
 }

@@ -18,7 +18,7 @@ const attrDelay = 100 * time.Millisecond
 
 // SetAttr implements Lookups.
 func (fs *FS) SetAttr(ctx context.Context, c Caller, id NodeID, h *Handle, set SetAttr) (Known, error) {
-	n := fs.nodes.get(id)
+	n := fs.nodeOf(id, h)
 	if n == nil {
 		return Known{}, &Error{Op: "setattr", Kind: Stale}
 	}

@@ -57,6 +57,9 @@ func (b *bridge) Open(cancel <-chan struct{}, in *raw.OpenIn, out *raw.OpenOut) 
 		b.kernel.InodeNotify(in.NodeId, -1, 0)
 	}
 	b.opened(h, in.Flags, out)
+	if h.Elsewhere(vfs.NodeID(in.NodeId)) {
+		out.OpenFlags |= raw.FOPEN_DIRECT_IO // its pages are not those of the node that the kernel opened
+	}
 	return raw.OK
 }
 

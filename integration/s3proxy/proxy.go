@@ -38,6 +38,7 @@ type Proxy struct {
 	away    atomic.Int64 // Absence
 	blind   atomic.Pointer[blinder]
 	watch   atomic.Pointer[func(Request)]
+	turns   atomic.Pointer[Turns]
 }
 
 // Start runs a proxy on a free loopback port in front of the S3 server at
@@ -121,6 +122,7 @@ func (p *Proxy) Close() error {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &Request{Begin: time.Now()}
 	rec.Op, rec.Key = target(r)
+	rec.If = r.Header.Get("If-Match") + r.Header.Get("X-Amz-Copy-Source-If-Match") + r.Header.Get("If-None-Match")
 	p.counter.begin(rec)
 	defer func() {
 		rec.Took = time.Since(rec.Begin)
@@ -170,6 +172,7 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, rec *Request, fault
 		return
 	}
 	defer resp.Body.Close()
+	rec.ETag = resp.Header.Get("Etag")
 	if p.silent(w, r) {
 		return
 	}
@@ -209,6 +212,7 @@ func (p *Proxy) ask(r *http.Request, body io.ReadCloser) (*http.Response, error)
 			return nil, err
 		}
 	}
+	defer p.turns.Load().take(r)()
 	return p.transport.RoundTrip(out)
 }
 

@@ -21,6 +21,8 @@ type Count struct {
 type Request struct {
 	Op     string
 	Key    string // decoded, without the bucket; the prefix of a listing
+	If     string // the version that the request demands (If-Match), or * (If-None-Match)
+	ETag   string // the version that the server's answer is about
 	Status int    // 0 if the client was sent no answer
 	Fault  Kind   // 0 if it was let through
 	Up     int64  // bytes of the request's body
