@@ -271,7 +271,7 @@ func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path strin
 		if e.ETag != "" { // but the name was claimed for this call
 			flags &^= syscall.O_EXCL | syscall.O_TRUNC
 		}
-		return fs.createExisting(ctx, parent, name, path, flags)
+		return fs.createExisting(ctx, p.id, name, path, flags)
 	}
 	f := fs.fileLocked(n, e)
 	h.f, h.keep = f, true
