@@ -205,15 +205,24 @@ func (fs *FS) sendParcel(ctx context.Context, p *parcel) error {
 // is based on: an earlier parcel of the same path, or, for a file that was
 // written anew, one that was stored well before: the last close wins.
 func (p *parcel) follows(info store.Info) bool {
-	if slices.Contains(p.Mine, info.Meta[keyCommit]) {
+	if isOneOf(p.Mine, info) {
+		return true
+	}
+	return p.Whole && info.Modified.Before(p.Time.Add(-clockSlack))
+}
+
+// isOneOf reports whether an object is one of the parcels named, or was
+// appended to by one.
+func isOneOf(names []string, info store.Info) bool {
+	if slices.Contains(names, info.Meta[keyCommit]) {
 		return true
 	}
 	for _, m := range parseAppends(info.Meta[AppendsKey]).marks {
-		if slices.Contains(p.Mine, fmt.Sprintf("%s.%d", m.session, m.seq)) {
+		if slices.Contains(names, (&parcel{session: m.session, id: journal.ID(m.seq)}).name()) {
 			return true
 		}
 	}
-	return p.Whole && info.Modified.Before(p.Time.Add(-clockSlack))
+	return false
 }
 
 // shipParcel sends a parcel once.

@@ -486,7 +486,7 @@ func (r *removal) replaced(info store.Info) bool {
 // wasMine reports whether an object is a parcel that was on its way when r
 // removed the name, however late it arrived.
 func (r *removal) wasMine(info store.Info) bool {
-	return slices.Contains(r.mine, info.Meta[keyCommit])
+	return isOneOf(r.mine, info)
 }
 
 // sent takes a batch off the books; what failed waits again. It reports
