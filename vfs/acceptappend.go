@@ -146,6 +146,9 @@ func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error
 		}
 		f.node.mu.Lock()
 		f.appendsLocked()
+		if a.rebased { // it has the attributes that were there
+			s.attrGen = f.attrSaved
+		}
 		f.node.mu.Unlock()
 		fs.appended(s, a)
 	})

@@ -141,6 +141,9 @@ func (fs *FS) renameFile(ctx context.Context, m *move) error {
 		if err := errors.Join(fs.quiet(ctx, m.src), fs.quiet(ctx, m.dst)); err != nil {
 			return fs.fault("rename", m.src, err)
 		}
+		if e, ok := fs.idx.Peek(m.src); ok && n.fileState() == nil {
+			m.entry = e // what the spool had has become this
+		}
 	}
 	n.mu.Lock()
 	f := n.file
