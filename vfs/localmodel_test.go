@@ -111,7 +111,8 @@ func (m *modelled) step(i int) error {
 
 // check compares a filesystem with the model.
 func (m *modelled) check(w *world, where string) bool {
-	ok := w.list("") == strings.Join(slices.Sorted(maps.Keys(m.want)), " ")
+	listed, names := w.list(""), strings.Join(slices.Sorted(maps.Keys(m.want)), " ")
+	ok := listed == names
 	for name, text := range m.want {
 		if name == "elsewhere" { // a directory
 			continue
@@ -124,7 +125,7 @@ func (m *modelled) check(w *world, where string) bool {
 	}
 	kept, _ := Kept(w.fs.opts.StateDir)
 	if !ok || len(kept) > 0 {
-		m.t.Errorf("%s: listed %q, kept %+v\nlast steps:\n%s", where, w.list(""), kept, m.last())
+		m.t.Errorf("%s: listed %q, then %q, want %q, kept %+v\nlast steps:\n%s", where, listed, w.list(""), names, kept, m.last())
 		return false
 	}
 	return true
