@@ -19,10 +19,11 @@ type file struct {
 	commits flights // has its own lock
 	checks  flights // has its own lock
 
-	handles int
-	given   int      // handles of these that callers have; the others are being opened
-	content *content // nil until the bytes are needed
-	seen    *content // the one that a caller was given last
+	handles  int
+	given    int      // handles of these that callers have; the others are being opened
+	content  *content // nil until the bytes are needed
+	seen     *content // the one that a caller was given last
+	checking bool     // a check is under way, whoever waits for it
 
 	// entry is the file as this gateway shows it. Its ETag is the version
 	// that content derives from; empty if nothing was committed yet.
@@ -212,7 +213,7 @@ func (f *file) neededLocked() bool {
 func (fs *FS) settle(n *node) {
 	n.mu.Lock()
 	f := n.file
-	if f == nil || f.handles > 0 || f.neededLocked() {
+	if f == nil || f.handles > 0 || f.checking || f.neededLocked() {
 		n.mu.Unlock()
 		return
 	}

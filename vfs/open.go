@@ -22,6 +22,7 @@ type Handle struct {
 
 	moved uint64 // guarded by node.mu: see Moved
 	given bool   // guarded by node.mu: the open has succeeded
+	later bool   // and others had the same content by then
 
 	wrote atomic.Uint64 // generation of the last write through this handle
 	read  atomic.Bool   // something was read: the kernel has dropped older pages
@@ -41,6 +42,10 @@ func (h *Handle) Elsewhere(id NodeID) bool { return h.node != nil && h.node.id !
 
 // KeepCache implements Files.
 func (fs *FS) KeepCache(h *Handle) bool { return h.keep }
+
+// SizeKnown reports whether a front end has been told no other size of the
+// file of h since it was to forget what it knew, for an earlier handle.
+func (fs *FS) SizeKnown(h *Handle) bool { return h.later }
 
 func newHandle(n *node, f *file, flags int) *Handle {
 	acc := flags & syscall.O_ACCMODE
@@ -169,6 +174,7 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 // must not be exchanged for another version until the handle is released. n.mu
 // is held.
 func (h *Handle) giveLocked() {
+	h.later = h.f.given > 0 && h.f.seen == h.f.content && h.f.appenders == 0
 	h.given = true
 	h.f.given++
 	h.f.seen = h.f.content

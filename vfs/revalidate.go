@@ -17,11 +17,34 @@ var errOutdated = errors.New("replaced meanwhile")
 func (fs *FS) revalidate(ctx context.Context, f *file) error {
 	ctx, cancel := fs.withTimeout(ctx)
 	defer cancel()
+	if !f.beginCheck() {
+		return &Error{Op: "open", Kind: Stale} // whoever asked has left
+	}
+	defer fs.endCheck(f)
 	for {
 		if err := fs.revalidateOnce(ctx, f); err != errOutdated {
 			return err
 		}
 	}
+}
+
+// beginCheck keeps f from being settled, as long as it is not settled yet: who
+// asked for a check may leave before its end.
+func (f *file) beginCheck() bool {
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	if f.node.file != f {
+		return false
+	}
+	f.checking = true
+	return true
+}
+
+func (fs *FS) endCheck(f *file) {
+	f.node.mu.Lock()
+	f.checking = false
+	f.node.mu.Unlock()
+	fs.settle(f.node)
 }
 
 func (fs *FS) revalidateOnce(ctx context.Context, f *file) error {

@@ -40,20 +40,56 @@ func TestCheckOutlivesItsOpen(t *testing.T) {
 	cancel()
 	wg.Wait()
 	answer <- true
-	if !eventually(5*time.Second, func() bool {
-		g := &h.f.checks
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return !g.running
-	}) {
-		t.Fatal("the check does not end")
-	}
+	a.wantNoCheck(h.f)
 	if got, err := a.readHandle(h); err != nil || got != "first version" {
 		t.Errorf("the handle reads %q, %v", got, err)
 	}
 	if k, err := a.fs.GetAttr(a.ctx, h.Node(), h); err != nil || k.Size != int64(len("first version")) {
 		t.Errorf("the handle has size %d, %v", k.Size, err)
 	}
+}
+
+// wantNoCheck waits until no check of f is under way.
+func (w *world) wantNoCheck(f *file) {
+	w.t.Helper()
+	if !eventually(5*time.Second, func() bool {
+		f.checks.mu.Lock()
+		defer f.checks.mu.Unlock()
+		return !f.checks.running
+	}) {
+		w.t.Fatal("the check does not end")
+	}
+}
+
+// If nobody has the file open, a check that goes on leaves nothing behind.
+func TestCheckOutlivesItsFile(t *testing.T) {
+	s := mem.New()
+	late := &hooked{Store: s}
+	a, b := newWorld(t, late, func(o *Options) { o.Strict = true }), newWorld(t, s, nil)
+	b.must(b.write("f", strings.Repeat("x", 2*firstRead), 0))
+	id := a.id("f")
+	asked, answer := make(chan bool), make(chan bool)
+	late.beforeGet = func(string) {
+		asked <- true
+		<-answer
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := a.fs.Open(ctx, id, syscall.O_RDONLY); err == nil {
+			t.Error("an open whose caller has left succeeded")
+		}
+	})
+	<-asked
+	f := a.fs.nodes.get(id).fileState()
+	cancel()
+	wg.Wait()
+	answer <- true
+	a.wantNoCheck(f)
+	if a.fs.nodes.get(id).fileState() != nil {
+		t.Error("the file is not settled")
+	}
+	a.wantNothingLeft()
 }
 
 // A listing that is older than what a handle reads does not tell the kernel
