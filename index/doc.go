@@ -131,11 +131,14 @@
 // s, or a single request that takes as long without a renewal, can break that;
 // the change is then seen after Verify. A name that is held, as those of
 // changes under way are, counts as use, so the record is renewed. Nothing but
-// the time at which changes are seen depends on this protocol.
+// the time at which changes are seen depends on this protocol, and whether a
+// removal demands the version that it is about ([Stats.Alone]).
 //
 // Deleting records of gateways that crashed, after a day, is conditional on
 // their version. A server that ignores the condition could lose a record that
 // is put in the same moment, until its renewal 20 s later.
+//
+// With Strict there are no polls, and a gateway does not count as alone.
 //
 // # Locks
 //

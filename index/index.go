@@ -142,4 +142,5 @@ type Stats struct {
 	Dirs       int   // directories of which all names are held
 	HiddenKeys int64 // keys seen that cannot be shown as a path
 	Gateways   int   // other gateways seen on this bucket
+	Alone      bool  // nobody else was there when this gateway looked, a moment ago
 }

@@ -158,7 +158,7 @@ func (l *Listing) notify(paths []string) {
 func (l *Listing) Stats() Stats {
 	return Stats{
 		Entries: int(l.entries.Load()), Dirs: int(l.complete.Load()),
-		HiddenKeys: l.hidden.Load(), Gateways: l.pres.others(),
+		HiddenKeys: l.hidden.Load(), Gateways: l.pres.others(), Alone: l.pres.alone(),
 	}
 }
 

@@ -211,3 +211,14 @@ func (p *presence) ownModified(records []store.Info) time.Time {
 
 // others returns how many other gateways are there.
 func (p *presence) others() int { return int(p.count.Load()) }
+
+// aloneFor is by how much longer than DirTTL a poll tells that this gateway is
+// alone: who asks because of a change may do so some time after that.
+const aloneFor = 5 * time.Second
+
+// alone reports whether nobody else was there at a poll not long ago. Where S3
+// is asked every time there are no polls, and others have to be expected.
+func (p *presence) alone() bool {
+	v := p.view.Load()
+	return !p.l.opt.Strict && v.alone != 0 && v.began.add(p.l.opt.DirTTL+aloneFor) >= p.l.clock.tick()
+}

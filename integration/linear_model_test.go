@@ -34,14 +34,15 @@ const (
 	linExclNot                // O_EXCL: somebody was there
 	linEdit                   // edit in place: base was there, and val is now
 	linStale                  // edit in place that was refused
-	linUnlink                 // the name is gone
+	linUnlink                 // first half of an unlink: what is there is to go
+	linRemoved                // second half: the name is gone, unless it was replaced since
 	linCopy                   // first half of a rename: the other name holds the same
 	linMoved                  // second half: the name is gone, unless it was replaced since
 	linNoMove                 // a rename that found nothing to move
 	linRecopy                 // an attempt of the first half of a rename whose answer was lost
 )
 
-var linNames = [...]string{"read", "write", "O_EXCL create", "O_EXCL refused", "edit", "edit refused", "unlink", "copy of rename", "removal of rename", "rename of nothing", "lost attempt to rename"}
+var linNames = [...]string{"read", "write", "O_EXCL create", "O_EXCL refused", "edit", "edit refused", "unlink", "removal of unlink", "copy of rename", "removal of rename", "rename of nothing", "lost attempt to rename"}
 
 // linStep is the input of one step.
 type linStep struct {
@@ -134,11 +135,13 @@ func linCertain(s linState, in linStep) []linState {
 		}
 		return next
 	case linUnlink:
-		// Not exclusive: what two mounts unlink at once, both have unlinked.
-		return []linState{s.with(in.name, noFile)}
+		// Not exclusive: what two mounts unlink at once, both have unlinked. It
+		// is acknowledged before it is in S3, and spares what others have
+		// stored until then, also if that is an edit of what was unlinked.
+		return []linState{s.setPending(in.op, now)}
 	case linCopy:
 		return when(now != noFile, s.with(1-in.name, now).setPending(in.op, now))
-	case linMoved:
+	case linMoved, linRemoved:
 		val, begun := s.pending(in.op)
 		next := s.setPending(in.op, "")
 		if now == val {
@@ -196,7 +199,7 @@ func TestLinearModel(t *testing.T) {
 		"r-": {kind: linRead, val: noFile}, "r0": {kind: linRead, val: emptyFile},
 		"r1": {kind: linRead, val: "1/1"}, "r2": {kind: linRead, val: "2/2"},
 		"d1": {kind: linRead, val: "1/1", dirty: true},
-		"x+": {kind: linExcl}, "x-": {kind: linExclNot}, "u": {kind: linUnlink},
+		"x+": {kind: linExcl}, "x-": {kind: linExclNot}, "u": {kind: linUnlink, op: 2}, "uu": {kind: linRemoved, op: 2},
 		"e31": {kind: linEdit, val: "3/1", base: "1/1"}, "s31": {kind: linStale, val: "3/1", base: "1/1"},
 		"e40": {kind: linEdit, val: "4/4", base: emptyFile},
 		"r3":  {kind: linRead, val: "3/1"}, "r4": {kind: linRead, val: "4/4"},
@@ -226,15 +229,15 @@ func TestLinearModel(t *testing.T) {
 		return porcupine.CheckOperationsTimeout(model, history, 0)
 	}
 	right := []string{
-		"r-|w1|r1|u|r-", "w1 w2|r2|r2", "w1 r- r1|r1", "x+ x-|e40|r4", "x+|r0|u|x+|r0",
+		"r-|w1|r1|u uu|r-", "w1 w2|r2|r2", "w1 r- r1|r1", "x+ x-|e40|r4", "x+|r0|u uu|x+|r0", "w1|u e31 uu|r3", "w1|u w2 uu|r2", "w1|u uu w2|r-",
 		"w1|e31 s31|r3", "w1|e31 w2|r2", "w1|e31 w2 s31|r2", "w1|m R- R1|mm|r- R1", "w1|m|w2|mm|r2 R1", "m-",
-		"w1…|r-|r-|r1|r1", "w2|w1…|r2|u|r1", "w2|w1 echo1 r1 w2 r2|r1", "w1|m recopy|W2 mm", "w2|w1…|d1|r2|d1|r2",
+		"w1…|r-|r-|r1|r1", "w2|w1…|r2|u uu|r1", "w2|w1 echo1 r1 w2 r2|r1", "w1|m recopy|W2 mm", "w2|w1…|d1|r2|d1|r2",
 		"w1|e31?|r1|r1", "w1|e31?|r3|r3", "w1|w2 S31 r3|r2", "X- w2|r2", "X- r0 w2|r2",
 	}
 	wrong := map[string]string{
 		"stale read": "w1|w2|r1", "lost update": "w1|w2|r-", "two winners": "x+ x+|r0", "a winner where somebody was": "w1|x+",
 		"refused though nobody was": "x-", "edit of another version": "w1|w2|e31", "refused edit of the same version": "w1|s31",
-		"edit in both orders": "w1|e31|e31", "resurrected": "w1|u|r1", "new and old again": "w1|w2 r2 r1|w1 r1 r2|r2 r1|r1|r2",
+		"edit in both orders": "w1|e31|e31", "edited and still unlinked later": "w1|e31|u uu|r3", "unlinked before it was edited": "w1|u uu|e31", "resurrected": "w1|u uu|r1", "new and old again": "w1|w2 r2 r1|w1 r1 r2|r2 r1|r1|r2",
 		"removed what came after": "w1|m|w2|mm|r-", "moved and still there": "w1|m|mm|r1", "moved something else": "w1|m|mm|R2",
 		"moved to nowhere": "w1|m|mm|R-", "removal before its copy": "w1|mm|m|R1", "move of nothing": "m|mm",
 		"read of what nobody wrote": "w1|r2", "failed write read before it": "r1|w1…", "failed write undone": "w2|w1…|r1|r2",

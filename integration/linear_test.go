@@ -417,7 +417,8 @@ func (c *linClient) sync(part *linPart) bool {
 func (c *linClient) unlink(name int) {
 	c.lock(name).Lock()
 	defer c.lock(name).Unlock()
-	step := linStep{kind: linUnlink, name: name}
+	op := int(c.ids.Add(1))
+	step, removed := linStep{kind: linUnlink, name: name, op: op}, linStep{kind: linRemoved, name: name, op: op}
 	call := c.now()
 	err := c.dog.call("unlink", func() error { return os.Remove(c.path(name)) })
 	switch {
@@ -425,9 +426,11 @@ func (c *linClient) unlink(name int) {
 		c.note(call, linStep{kind: linRead, name: name, val: noFile})
 	case err == nil && c.sync(&c.parts[c.part]):
 		c.note(call, step)
+		c.note(call, removed)
 	default:
 		c.odd("unlink", name, err)
 		c.noteUntil(call, linForever, step)
+		c.noteUntil(call, linForever, removed)
 	}
 }
 

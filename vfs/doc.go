@@ -49,9 +49,9 @@
 // Removals are acknowledged when they are in the journal and sent 50 ms after
 // the last one, or 500 ms after the first, up to 1000 with one request; until
 // then the index holds the name, so that no
-// listing brings it back. Where other gateways are present, and for the old
-// name of a rename, a removal demands the version that was removed, so that it
-// spares what somebody stored since. A PUT of a key whose removal still waits
+// listing brings it back. Unless this gateway has just seen that it is alone, and
+// for the old name of a rename, a removal demands the version that was removed,
+// so that it spares what somebody stored since. A PUT of a key whose removal still waits
 // takes the removal over; a PUT that demands absence waits for it. Attribute
 // changes that come before a commit go with it; later ones are in the journal,
 // and one copy of the object onto itself, 100 ms after the first.

@@ -65,7 +65,7 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 		return nil, err
 	}
 	path := fs.pathOfID(id)
-	if call.name != "" { // the kernel does not try a third time
+	if call.name != "" && !fs.isOpen(id) { // the kernel does not try a third time
 		if h, err = fs.openName(ctx, call, flags); err == nil || KindOf(err) != Stale {
 			return h, err
 		}

@@ -80,3 +80,28 @@ func TestRepeatedRemovalOfUnknownVersion(t *testing.T) {
 		t.Errorf("the object is %q", got)
 	}
 }
+
+// Where S3 is asked every time, nobody looks for other gateways: a removal
+// spares what one of them has stored meanwhile nevertheless, also in a batch.
+func TestRemovalsOfStrictMount(t *testing.T) {
+	for _, names := range [][]string{{"f"}, {"f", "g"}} {
+		s := &hooked{Store: mem.New()}
+		strict := func(o *Options) { o.Strict = true }
+		w, other := newWorld(t, s, strict), newWorld(t, s.Store, strict)
+		for _, name := range names {
+			w.must(w.write(name, "old", 0))
+		}
+		var once sync.Once
+		s.beforeDelete = func(string) error {
+			once.Do(func() { other.must(other.write("f", "new", syscall.O_TRUNC)) })
+			return nil
+		}
+		for _, name := range names {
+			w.must(w.unlink(name))
+		}
+		w.must(w.fs.FsyncDir(w.ctx, RootID))
+		if got, _, _ := objectOf(t, s, "f"); got != "new" {
+			t.Errorf("%d removals: the object is %q", len(names), got)
+		}
+	}
+}

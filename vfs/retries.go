@@ -88,8 +88,9 @@ func (r *retries) again(ctx context.Context, began time.Time) {
 const openTries = 10
 
 // openName opens what has a name now, as a handle of another node than the
-// kernel knows. Who wants to rewrite it gets a new file if somebody has just
-// removed it: it was there during the call, and the last close wins.
+// kernel knows, which nobody else may have open: the kernel keeps one size for
+// all handles of a node. Who wants to rewrite it gets a new file if somebody has
+// just removed it: it was there during the call, and the last close wins.
 func (fs *FS) openName(ctx context.Context, call secondTry, flags int) (h *Handle, err error) {
 	for range openTries {
 		var known Known
@@ -112,4 +113,15 @@ func (fs *FS) openName(ctx context.Context, call secondTry, flags int) (h *Handl
 		}
 	}
 	return nil, err
+}
+
+// isOpen reports whether a node has open handles.
+func (fs *FS) isOpen(id NodeID) bool {
+	n := fs.nodes.get(id)
+	if n == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.file != nil && n.file.handles > 0
 }
