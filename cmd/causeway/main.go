@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,7 @@ func main() {
 
 // notifySignals returns a channel of the signals that ask for an end. There is
 // room for two, since the second one counts.
-func notifySignals() <-chan os.Signal {
+func notifySignals() chan os.Signal {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	// nohup asks for SIGHUP to stay ignored.
@@ -52,7 +53,7 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	uid            int
-	signals        <-chan os.Signal
+	signals        chan os.Signal
 	report         *reporter
 }
 
@@ -70,17 +71,29 @@ func (a *app) run(ctx context.Context, args []string) int {
 }
 
 // interruptible returns a context that ends at the first signal. It is for
-// commands that have nothing to clean up.
+// what has nothing to clean up. A signal that comes as it ends is there for
+// whoever waits for one next.
 func (a *app) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan os.Signal, 1)
 	go func() {
+		defer close(over)
 		select {
-		case <-a.signals:
+		case sig := <-a.signals:
+			over <- sig
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, cancel
+	return ctx, sync.OnceFunc(func() {
+		cancel()
+		if sig, ok := <-over; ok {
+			select {
+			case a.signals <- sig:
+			default: // others wait already
+			}
+		}
+	})
 }
 
 // newRoot builds the tree of commands.
