@@ -170,7 +170,8 @@ func (x *explorer) call(w *world, i int, paths []string) {
 	old := x.before[p]
 	next := maps.Clone(x.before)
 	x.model.Unlock()
-	do, what := func() error { return nil }, ""
+	var do func() error
+	var what string
 	switch k := x.rnd.IntN(10); {
 	case !old.there || k < 2:
 		what = "write " + p

@@ -52,7 +52,9 @@ func (t *Turns) take(r *http.Request) (done func()) {
 	names := map[string]bool{bucket + "/" + key: Mutates(op)}
 	if src, err := url.PathUnescape(r.Header.Get("X-Amz-Copy-Source")); err == nil && src != "" {
 		src = strings.TrimPrefix(src, "/")
-		names[src] = names[src] // only read, if it is another one
+		if _, same := names[src]; !same {
+			names[src] = false // only read
+		}
 	}
 	t.all.RLock()
 	free := []func(){t.all.RUnlock}
