@@ -2,13 +2,10 @@ package vfs
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/causewayfs/causeway/store"
 	"github.com/causewayfs/causeway/vfs/journal"
 )
 
@@ -24,29 +21,6 @@ const (
 	spoolPauseMin = 50 * time.Millisecond  // after a failure
 	spoolPauseMax = 5 * time.Second
 )
-
-// parcel is a version of a file that is durable here and on its way to S3.
-// Fields are set before it enters the spool, or guarded by spool.mu.
-type parcel struct {
-	intent
-	id      journal.ID
-	session string
-	f       *file
-	state   savedState // what it holds of f
-
-	moved   bool            // it gets another name with this
-	landed  bool            // its file knows what became of it
-	dropped bool            // somebody removed, renamed or replaced what it is about
-	after   *parcel         // the one that was being sent when p was made, if p is based on it
-	next    *parcel         // the one that stands for it
-	result  store.ETag      // the version that it became
-	size    int64           // and the size of that
-	rebased bool            // that version has more than p and what p is based on
-	err     error           // why S3 did not take it
-	over    chan struct{}   // closed when it is in S3, refused or dropped
-	live    context.Context // ends when dropped becomes true
-	drop    context.CancelFunc
-}
 
 // slot is what the spool has of one path.
 type slot struct {
@@ -158,11 +132,6 @@ func (s *spool) take(path string) (waiting, sending *parcel) {
 		s.end(waiting)
 	}
 	return waiting, sending
-}
-
-func (p *parcel) dropLocked() {
-	p.dropped = true
-	p.drop()
 }
 
 // peek returns what the spool has of a path.
@@ -329,49 +298,6 @@ func (s *spool) sent(p *parcel, err error) {
 	s.pump()
 }
 
-// inherit makes p the successor of one that may have been carried out. Of one
-// that was dropped only the name counts: what it was based on may be gone with
-// it.
-func (p *parcel) inherit(old *parcel) {
-	if old.dropped {
-		p.Mine = append(p.Mine, append(old.Mine, old.name())...)
-		return
-	}
-	p.ETag, p.Whole = old.ETag, p.Whole || old.Whole
-	if p.Append != nil && old.Append != nil {
-		tries := append(old.Append.Tries, appendedTry{Seq: uint64(old.id), Upto: old.Size - old.Append.From})
-		p.Append = &appended{From: old.Append.From, Base: old.Append.Base, Tries: tries}
-		return
-	}
-	p.Append = nil
-	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
-}
-
-// behind is a without the appends of p, which are in S3.
-func (a *appended) behind(p *parcel) *appended {
-	sent := p.Size - p.Append.From
-	rest := &appended{From: a.From + sent, Base: p.size}
-	for _, t := range a.Tries {
-		if t.Seq > uint64(p.id) {
-			rest.Tries = append(rest.Tries, appendedTry{Seq: t.Seq, Upto: t.Upto - sent})
-		}
-	}
-	return rest
-}
-
-// passOn tells next, if it was based on p, that p was carried out.
-func (p *parcel) passOn(next *parcel) {
-	switch {
-	case next == nil || next.after != p:
-	case p.Append != nil && next.Append != nil:
-		next.Append = next.Append.behind(p)
-		next.ETag = p.result
-	case !p.rebased: // else next was made from something else
-		next.Append = nil
-		next.ETag = p.result
-	}
-}
-
 // backOffLocked pauses after failures, longer each time.
 func (s *spool) backOffLocked(failed bool) {
 	if !failed {
@@ -391,121 +317,4 @@ func (s *spool) stop() {
 	defer s.mu.Unlock()
 	s.stopped = true
 	s.timer.Stop()
-}
-
-// wait returns when all that the spool held at the call of the paths that match
-// is over, and how many of that S3 did not take.
-func (s *spool) wait(ctx context.Context, match func(path string) bool) (refused int, err error) {
-	s.mu.Lock()
-	if len(s.slots) == 0 {
-		s.mu.Unlock()
-		return 0, nil
-	}
-	s.mu.Unlock()
-	s.rush(1)
-	defer s.rush(-1)
-	s.mu.Lock()
-	var all []*parcel
-	for path, sl := range s.slots {
-		if !match(path) {
-			continue
-		}
-		for _, p := range []*parcel{sl.sending, sl.waiting} {
-			if p != nil {
-				all = append(all, p)
-			}
-		}
-	}
-	s.mu.Unlock()
-	for _, p := range all {
-		for p != nil {
-			if err := await(ctx, p.over); err != nil {
-				return refused, err
-			}
-			s.mu.Lock()
-			if p.err != nil {
-				refused++
-			}
-			p = p.next
-			s.mu.Unlock()
-		}
-	}
-	return refused, nil
-}
-
-// rush counts callers that wait, for whom sending begins at once.
-func (s *spool) rush(n int) {
-	s.mu.Lock()
-	s.hurry += n
-	s.mu.Unlock()
-	if n > 0 {
-		s.pump()
-	}
-}
-
-// below matches a path and all paths below it.
-func below(dir string) func(string) bool {
-	return func(path string) bool {
-		return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
-	}
-}
-
-// room returns when size more bytes fit. Kind NoSpace if they do not, and S3
-// takes none of what is there.
-func (s *spool) room(ctx context.Context, size int64) error {
-	ctx, cancel := s.fs.withTimeout(ctx)
-	defer cancel()
-	for rushed := false; ; {
-		s.mu.Lock()
-		full, changed := s.fullLocked(size), s.changed
-		stuck := s.pause >= time.Second
-		s.mu.Unlock()
-		if full == nil {
-			return nil
-		}
-		if !rushed {
-			rushed = true
-			s.rush(1)
-			defer s.rush(-1)
-		}
-		if stuck || await(ctx, changed) != nil {
-			return &Error{Op: "write", Kind: NoSpace, Err: full}
-		}
-	}
-}
-
-// fullLocked says why size more bytes do not fit; nil if they do.
-func (s *spool) fullLocked(size int64) error {
-	switch o := s.fs.opts; {
-	case s.count == 0:
-		return nil
-	case s.count >= o.SpoolFiles:
-		return errors.New("too many files wait to be sent to S3 (--spool-files)")
-	case s.bytes+size > o.SpoolBytes:
-		return errors.New("too many bytes wait to be sent to S3 (--spool-size)")
-	case o.SpoolAge > 0 && s.fs.now().Sub(s.oldestLocked()) > o.SpoolAge:
-		return errors.New("files have waited too long to be sent to S3 (--spool-age)")
-	}
-	return nil
-}
-
-// oldestLocked returns when the oldest parcel was accepted.
-func (s *spool) oldestLocked() time.Time {
-	var oldest time.Time
-	for _, sl := range s.slots {
-		for _, p := range []*parcel{sl.waiting, sl.sending} {
-			if p != nil && (oldest.IsZero() || p.Time.Before(oldest)) {
-				oldest = p.Time
-			}
-		}
-	}
-	return oldest
-}
-
-// usage returns the number of parcels, their bytes, and when the oldest was
-// accepted.
-func (s *spool) usage() (count int, bytes int64, oldest time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.count, s.bytes, s.oldestLocked()
 }

@@ -86,9 +86,9 @@ func (w *world) wantBytes(path, want string) {
 	}
 }
 
-// TestReviewGrownFileOutlivesKill: two versions of a file are in the journal,
+// TestGrownFileOutlivesKill: two versions of a file are in the journal,
 // the later one in the same local file with more bytes.
-func TestReviewGrownFileOutlivesKill(t *testing.T) {
+func TestGrownFileOutlivesKill(t *testing.T) {
 	s := mem.New()
 	g := &gate{Store: s}
 	w := newWorld(t, g, local)
@@ -110,9 +110,9 @@ func TestReviewGrownFileOutlivesKill(t *testing.T) {
 	next.wantNothingLeft()
 }
 
-// TestReviewNewFileWhileRemovalIsSent: a file is made anew while the removal of
+// TestNewFileWhileRemovalIsSent: a file is made anew while the removal of
 // the one before waits for a PUT that is on its way.
-func TestReviewNewFileWhileRemovalIsSent(t *testing.T) {
+func TestNewFileWhileRemovalIsSent(t *testing.T) {
 	for _, change := range []string{"unlink", "rename"} {
 		t.Run(change, func(t *testing.T) {
 			s := mem.New()
@@ -149,9 +149,9 @@ func TestReviewNewFileWhileRemovalIsSent(t *testing.T) {
 	}
 }
 
-// TestReviewConflictKeepsTheLaterVersion: a parcel waits behind one that turns
+// TestConflictKeepsTheLaterVersion: a parcel waits behind one that turns
 // out to be a conflict.
-func TestReviewConflictKeepsTheLaterVersion(t *testing.T) {
+func TestConflictKeepsTheLaterVersion(t *testing.T) {
 	for name, size := range map[string]int{"inline": 10, "own file": inlineLimit + 10} {
 		t.Run(name, func(t *testing.T) {
 			s := mem.New()
@@ -191,9 +191,9 @@ func TestReviewConflictKeepsTheLaterVersion(t *testing.T) {
 	}
 }
 
-// TestReviewFullDiskSparesWhatWaits: a write that finds the disk full does not
+// TestFullDiskSparesWhatWaits: a write that finds the disk full does not
 // take away what was acknowledged before.
-func TestReviewFullDiskSparesWhatWaits(t *testing.T) {
+func TestFullDiskSparesWhatWaits(t *testing.T) {
 	s := mem.New()
 	g := &gate{Store: s, shut: true}
 	w := newWorld(t, g, local)
@@ -219,9 +219,9 @@ func TestReviewFullDiskSparesWhatWaits(t *testing.T) {
 	newWorld(t, s, nil).wantBytes("g", "short")
 }
 
-// TestReviewChmodDuringRename: attributes that change while a copy is on its
+// TestChmodDuringRename: attributes that change while a copy is on its
 // way are not lost.
-func TestReviewChmodDuringRename(t *testing.T) {
+func TestChmodDuringRename(t *testing.T) {
 	s := mem.New()
 	hooks := &hooked{Store: s}
 	w := newWorld(t, hooks, nil)
@@ -245,9 +245,9 @@ func TestReviewChmodDuringRename(t *testing.T) {
 	newWorld(t, s, nil).wantMode("b", 0o600)
 }
 
-// TestReviewChmodDuringCommit: attributes that change while a PUT is on its way
+// TestChmodDuringCommit: attributes that change while a PUT is on its way
 // outlive a kill.
-func TestReviewChmodDuringCommit(t *testing.T) {
+func TestChmodDuringCommit(t *testing.T) {
 	for _, mode := range []string{"new", "replaced", "edited"} {
 		t.Run(mode, func(t *testing.T) {
 			s := mem.New()
@@ -276,9 +276,9 @@ func TestReviewChmodDuringCommit(t *testing.T) {
 	}
 }
 
-// TestReviewLeftParcelsAndRemoteCommits: what an earlier run accepted locally
+// TestLeftParcelsAndRemoteCommits: what an earlier run accepted locally
 // does not come in the way of what a run without local commits stores.
-func TestReviewLeftParcelsAndRemoteCommits(t *testing.T) {
+func TestLeftParcelsAndRemoteCommits(t *testing.T) {
 	s := mem.New()
 	away := &gate{Store: s, shut: true}
 	first := newWorld(t, away, local)
@@ -322,9 +322,9 @@ func TestReviewLeftParcelsAndRemoteCommits(t *testing.T) {
 	}
 }
 
-// TestReviewLatePutIsRemoved: a PUT that arrives long after its file was
+// TestLatePutIsRemoved: a PUT that arrives long after its file was
 // removed does not bring it back, also where others share the bucket.
-func TestReviewLatePutIsRemoved(t *testing.T) {
+func TestLatePutIsRemoved(t *testing.T) {
 	for _, change := range []string{"unlink", "rename"} {
 		t.Run(change, func(t *testing.T) {
 			s := mem.New()
@@ -357,9 +357,9 @@ func TestReviewLatePutIsRemoved(t *testing.T) {
 	}
 }
 
-// TestReviewRenameSparesForeignVersion: the rename of an edited file that was
+// TestRenameSparesForeignVersion: the rename of an edited file that was
 // sent in vain does not remove what somebody else stored under the old name.
-func TestReviewRenameSparesForeignVersion(t *testing.T) {
+func TestRenameSparesForeignVersion(t *testing.T) {
 	s := mem.New()
 	g := &gate{Store: s}
 	w := newWorld(t, g, local)
@@ -383,9 +383,9 @@ func TestReviewRenameSparesForeignVersion(t *testing.T) {
 	}
 }
 
-// TestReviewPausedRemoval: a gateway that was stopped after it acknowledged a
+// TestPausedRemoval: a gateway that was stopped after it acknowledged a
 // removal removes nothing that somebody stored meanwhile.
-func TestReviewPausedRemoval(t *testing.T) {
+func TestPausedRemoval(t *testing.T) {
 	s := mem.New()
 	held := &stuck{Store: s}
 	h := held.hooks()
@@ -430,9 +430,9 @@ func TestReviewPausedRemoval(t *testing.T) {
 	clock.Unlock()
 }
 
-// TestReviewStaleAttributes: attributes of a state directory that lay idle do
+// TestStaleAttributes: attributes of a state directory that lay idle do
 // not replace those that another gateway has set since.
-func TestReviewStaleAttributes(t *testing.T) {
+func TestStaleAttributes(t *testing.T) {
 	s := mem.New()
 	skew := time.Duration(0)
 	s.Now = func() time.Time { return time.Now().Add(skew) }
@@ -451,9 +451,9 @@ func TestReviewStaleAttributes(t *testing.T) {
 	newWorld(t, s, nil).wantMode("f", 0o644)
 }
 
-// TestReviewSharedUntilHeld: a local file that an intent is about to name stays
+// TestSharedUntilHeld: a local file that an intent is about to name stays
 // as it is although the intent before it has ended meanwhile.
-func TestReviewSharedUntilHeld(t *testing.T) {
+func TestSharedUntilHeld(t *testing.T) {
 	g := &gate{Store: mem.New(), shut: true}
 	defer g.set(false)
 	w := newWorld(t, g, local)
@@ -501,8 +501,8 @@ func (w *world) wantNothingLeft() {
 	}
 }
 
-// TestReviewNothingIsLeft: at rest no local file and no intent is left.
-func TestReviewNothingIsLeft(t *testing.T) {
+// TestNothingIsLeft: at rest no local file and no intent is left.
+func TestNothingIsLeft(t *testing.T) {
 	big := strings.Repeat("0123456789abcdef", 8<<10)
 	for _, mode := range []string{"remote", "local"} {
 		t.Run(mode, func(t *testing.T) {
