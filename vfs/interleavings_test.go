@@ -245,9 +245,9 @@ func TestChmodDuringRename(t *testing.T) {
 	newWorld(t, s, nil).wantMode("b", 0o600)
 }
 
-// TestChmodDuringCommit: attributes that change while a PUT is on its way
+// TestChmodOutlivesCommitAndKill: attributes that change while a PUT is on its way
 // outlive a kill.
-func TestChmodDuringCommit(t *testing.T) {
+func TestChmodOutlivesCommitAndKill(t *testing.T) {
 	for _, mode := range []string{"new", "replaced", "edited"} {
 		t.Run(mode, func(t *testing.T) {
 			s := mem.New()
