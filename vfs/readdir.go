@@ -112,6 +112,7 @@ func (fs *FS) snapshotDir(ctx context.Context, d *DirHandle) error {
 		d.snap = []index.Answer{} // removed while open: empty, as Linux shows it
 		return nil
 	}
+	here := fs.uncommittedIn(d.node, nil)
 	list, err := recall(fs, ctx, func(ctx context.Context) ([]index.Answer, error) { return fs.idx.List(ctx, path) },
 		func() ([]index.Answer, bool) { return fs.idx.PeekList(path) })
 	if err != nil {
@@ -120,6 +121,12 @@ func (fs *FS) snapshotDir(ctx context.Context, d *DirHandle) error {
 	if extra := fs.uncommittedIn(d.node, list); len(extra) > 0 {
 		list = append(slices.Clone(list), extra...)
 		slices.SortFunc(list, byName)
+	}
+	for _, ans := range here { // what has been committed since the listing
+		at, there := slices.BinarySearchFunc(list, ans, byName)
+		if e, ok := fs.idx.Peek(joinPath(path, ans.Name)); ok && !there {
+			list = slices.Insert(slices.Clone(list), at, index.Answer{Entry: e})
+		}
 	}
 	if list == nil {
 		list = []index.Answer{}
