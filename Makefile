@@ -49,7 +49,7 @@ lint:
 
 # Unit and conformance tests; those of the stores start real servers.
 unit:
-	$(GO) test -race -p 2 -timeout 10m ./...
+	$(GO) test -race -count=1 -p 2 -timeout 10m ./...
 
 # Tests that mount: one package at a time, since they share /dev/fuse and the
 # machine.

@@ -45,7 +45,8 @@ type explorer struct {
 	t    *testing.T
 	s    *mem.Store
 	rnd  *rand.Rand
-	lose float64 // the part of the PUTs whose answers are lost
+	luck *rand.Rand // guarded by mu
+	lose float64    // the part of the PUTs whose answers are lost
 
 	mu     sync.Mutex // held over every request
 	dir    string     // of the filesystem
@@ -67,7 +68,7 @@ func (x *explorer) Put(ctx context.Context, key string, b store.Body, o store.Pu
 	lost := false
 	x.around("PUT "+key, func() {
 		info, err = x.Store.Put(ctx, key, b, o)
-		lost = x.rnd.Float64() < x.lose
+		lost = x.luck.Float64() < x.lose
 	})
 	if lost && err == nil {
 		return store.Info{}, unavailable(store.OpPut, key)
@@ -118,11 +119,12 @@ func (x *explorer) cut(what string) {
 	}
 	x.model.Lock()
 	same := steps == x.steps
+	c.log = slices.Clone(x.log)
 	x.model.Unlock()
 	if !same {
 		return
 	}
-	c.bucket, c.log = cloneBucket(x.t, x.s), slices.Clone(x.log)
+	c.bucket = cloneBucket(x.t, x.s)
 	x.states = append(x.states, c)
 }
 
@@ -306,7 +308,7 @@ func TestExplore(t *testing.T) {
 			t.Run(fmt.Sprint(mode, " ", seed), func(t *testing.T) {
 				change := func(o *Options) { o.CommitLocal = mode != "remote" }
 				s := mem.New()
-				x := &explorer{Store: s, t: t, s: s, rnd: rand.New(rand.NewPCG(uint64(seed), 1)), every: every,
+				x := &explorer{Store: s, t: t, s: s, rnd: rand.New(rand.NewPCG(uint64(seed), 1)), luck: rand.New(rand.NewPCG(uint64(seed), 2)), every: every,
 					before: map[string]fileModel{}, after: map[string]fileModel{}}
 				w := newWorld(t, x, change)
 				w.must(w.mkdir("d"))

@@ -51,7 +51,18 @@ func (s *stuck) hooks() *hooked {
 func (w *world) kill(s store.Store) *world {
 	w.t.Helper()
 	dir := w.t.TempDir()
-	w.must(copyTree(w.fs.opts.StateDir, dir))
+	// What changes while it is copied is no state that ever was.
+	for was := ""; ; {
+		was = journalBytes(w.fs.opts.StateDir)
+		w.must(os.RemoveAll(dir))
+		err := copyTree(w.fs.opts.StateDir, dir)
+		if err == nil && was == journalBytes(w.fs.opts.StateDir) {
+			break
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			w.t.Fatal(err)
+		}
+	}
 	return newWorld(w.t, s, func(o *Options) { o.StateDir = dir })
 }
 
