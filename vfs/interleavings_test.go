@@ -3,6 +3,7 @@ package vfs
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -121,7 +122,9 @@ func TestNewFileWhileRemovalIsSent(t *testing.T) {
 			release := g.wait()
 			defer release()
 			w.must(w.write("f", "first", 0))
-			w.sending("f")
+			if !eventually(5*time.Second, func() bool { g.mu.Lock(); defer g.mu.Unlock(); return slices.Contains(g.puts, "f") }) {
+				t.Fatal("f is not being sent")
+			}
 			if change == "unlink" {
 				w.must(w.unlink("f"))
 			} else {
