@@ -202,6 +202,9 @@ func (fs *FS) awaitParcels(ctx context.Context, n *node) error {
 	if !ok {
 		return nil
 	}
+	_, size, _ := fs.spool.usage()
+	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(size))
+	defer cancel()
 	refused, err := fs.spool.wait(ctx, func(p string) bool { return p == path })
 	if refused > 0 {
 		err = &Error{Op: "fsync", Path: path, Kind: Stale, Err: errors.New("S3 did not take the file; `causeway recover` lists it")}
