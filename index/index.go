@@ -126,6 +126,17 @@ type Index interface {
 	// nests.
 	Hold(path string) (release func())
 
+	// Acquire makes all that is known now count as stale, but for what is
+	// held: somebody has let go of a lock, and what was committed before is to
+	// be seen. Knowledge of a directory's existence that is newer is enough to
+	// look it up, with attributes that are not to be kept.
+	Acquire()
+
+	// Absent reports, without a request, whether path certainly did not exist
+	// at a moment after since: a listing of all names that began then lacks
+	// it, and is fresh. Own changes count as ever.
+	Absent(path string, since time.Time) bool
+
 	// Forget drops all knowledge of path and everything below it.
 	Forget(path string)
 
