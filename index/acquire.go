@@ -1,7 +1,5 @@
 package index
 
-import "time"
-
 // Acquire implements [Index]. It sends nothing: what is asked for later is
 // asked of S3.
 func (l *Listing) Acquire() {
@@ -19,7 +17,7 @@ func (l *Listing) Acquire() {
 func (l *Listing) expired(seen tick) bool { return int64(seen) < l.acquired.Load() }
 
 // Absent implements [Index].
-func (l *Listing) Absent(path string, since time.Time) bool {
+func (l *Listing) Absent(path string) bool {
 	q := l.clock.tick()
 	dirPath, name, ok := split(path)
 	if !ok {
@@ -39,5 +37,5 @@ func (l *Listing) Absent(path string, since time.Time) bool {
 	case g != nil && g.holds > 0 && !g.gone:
 		return false
 	}
-	return d.complete && d.began >= d.doubt && d.began >= l.clock.at(since) && l.fresh(d.began, q)
+	return d.complete && d.began >= d.doubt && l.fresh(d.began, q)
 }

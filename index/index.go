@@ -132,10 +132,11 @@ type Index interface {
 	// look it up, with attributes that are not to be kept.
 	Acquire()
 
-	// Absent reports, without a request, whether path certainly did not exist
-	// at a moment after since: a listing of all names that began then lacks
-	// it, and is fresh. Own changes count as ever.
-	Absent(path string, since time.Time) bool
+	// Absent reports, without a request, whether path certainly does not
+	// exist, as far as gateways are concerned, if this one is alone on the
+	// bucket: a listing of all names that is fresh lacks it, and this gateway
+	// has not made it since.
+	Absent(path string) bool
 
 	// Forget drops all knowledge of path and everything below it.
 	Forget(path string)

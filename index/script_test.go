@@ -309,7 +309,7 @@ func (w *world) ask(ctx context.Context, p *player, verb, path string) string {
 		p.changes = nil
 		return s
 	case "absent":
-		return strconv.FormatBool(p.Absent(path, time.Time{}))
+		return strconv.FormatBool(p.Absent(path))
 	case "others":
 		return strconv.Itoa(p.Stats().Gateways)
 	case "hidden":
