@@ -28,31 +28,32 @@ type FS struct {
 	opts   Options
 
 	// Set once, in Open.
-	staged    globs
-	state     *stateDir
-	ledger    *ledger // nil on a read-only mount
-	cache     *diskCache
-	spares    *spares
-	deleter   *deleter
-	decisions *decisions
-	spool     *spool
-	session   string // tells what this state directory has sent from what others have
-	trees     *trees
-	locks     *pathLocks
-	nodes     *nodeTable
-	links     *lru.Cache[store.ETag, string] // targets of symbolic links
-	removed   *lru.Cache[NodeID, Attr]       // directories that may still be open
-	started   time.Time
-	retries   retries
-	lending   lending
-	acquired  atomic.Int64                 // see Acquired; in ns since 1970
-	exclusive *lru.Cache[string, struct{}] // names that O_EXCL made here
-	window    *window
-	buffers   sync.Pool // *[]byte of blockSize bytes, for what is not in the window
-	bg        context.Context
-	endBG     context.CancelFunc
-	wg        sync.WaitGroup // background goroutines
-	attrTick  chan struct{}  // wakes the attribute flusher
+	staged       globs
+	state        *stateDir
+	ledger       *ledger // nil on a read-only mount
+	cache        *diskCache
+	spares       *spares
+	deleter      *deleter
+	decisions    *decisions
+	programLocks *programLocks
+	spool        *spool
+	session      string // tells what this state directory has sent from what others have
+	trees        *trees
+	locks        *pathLocks
+	nodes        *nodeTable
+	links        *lru.Cache[store.ETag, string] // targets of symbolic links
+	removed      *lru.Cache[NodeID, Attr]       // directories that may still be open
+	started      time.Time
+	retries      retries
+	lending      lending
+	acquired     atomic.Int64                 // see Acquired; in ns since 1970
+	exclusive    *lru.Cache[string, struct{}] // names that O_EXCL made here
+	window       *window
+	buffers      sync.Pool // *[]byte of blockSize bytes, for what is not in the window
+	bg           context.Context
+	endBG        context.CancelFunc
+	wg           sync.WaitGroup // background goroutines
+	attrTick     chan struct{}  // wakes the attribute flusher
 
 	inv atomic.Pointer[Invalidator]
 
@@ -85,6 +86,10 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	lockFiles, err := newProgramLocks(opts.LockFiles, opts.Processes)
+	if err != nil {
+		return nil, err
+	}
 	state, err := openStateDir(opts.StateDir, opts.Now())
 	if err != nil {
 		return nil, err
@@ -100,6 +105,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, exclusive: exclusive, started: opts.Now(),
 		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}, appendSession: newAppendSession()}
 	fs.locks.patience = opts.OpTimeout
+	fs.programLocks = lockFiles
 	fs.health, _ = store.As[store.Health](opts.Store)
 	fs.window = newWindow(opts.Memory/4, opts.Now)
 	fs.buffers.New = func() any { b := make([]byte, blockSize); return &b }
@@ -153,6 +159,12 @@ func (o *Options) setDefaults() {
 	if o.GatewayID == "" {
 		host, _ := os.Hostname()
 		o.GatewayID = host + "-" + rand.Text()[:10]
+	}
+	if o.LockFiles == nil {
+		o.LockFiles = DefaultLockFiles
+	}
+	if o.Processes == nil {
+		o.Processes = newProcesses()
 	}
 	if o.Staged == nil {
 		o.Staged = DefaultStaged
@@ -392,7 +404,7 @@ type globs []string
 func parseGlobs(patterns []string) (globs, error) {
 	for _, p := range patterns {
 		if _, err := filepath.Match(p, ""); err != nil {
-			return nil, fmt.Errorf("staged name pattern %q: %w", p, err)
+			return nil, fmt.Errorf("pattern %q of names: %w", p, err)
 		}
 	}
 	return patterns, nil

@@ -16,6 +16,9 @@ func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, er
 	if err != nil {
 		return 0, err
 	}
+	if h.view != nil {
+		return readView(h.view, p, off), nil
+	}
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	b, err := c.read(waiting, int64(len(p)), off, h.ahead(off, len(p)))
@@ -36,6 +39,11 @@ func (fs *FS) ReadBytes(ctx context.Context, h *Handle, n int, off int64) (*Byte
 	c, err := fs.beginRead(h, off)
 	if err != nil {
 		return nil, err
+	}
+	if h.view != nil {
+		p := make([]byte, n)
+		n = readView(h.view, p, off)
+		return &Bytes{n: n, slices: [][]byte{p[:n]}}, nil
 	}
 	waiting := fs.patient(ctx)
 	defer waiting.release()

@@ -28,6 +28,12 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if fs.retries.pending(ctx, fs.now(), parent, name) {
 		fs.refreshName(ctx, path)
 	}
+	if err := fs.lookAtLock(ctx, path); err != nil {
+		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
+			fs.dropName(n)
+		}
+		return Known{}, fs.fault("lookup", path, err)
+	}
 	if fs.denyAway(path) {
 		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist, Err: errAway}
 	}
@@ -121,6 +127,11 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 // makes its pages useless.
 func (fs *FS) known(n *node, ans index.Answer) Known {
 	ttl := fs.lend(ans.Until.Sub(fs.now()))
+	if ttl > 0 && n.typ == TypeFile && !fs.alone() {
+		if path, ok := fs.nodes.path(n); ok && fs.programLocks.match(path) {
+			ttl = 0
+		}
+	}
 	known := Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
 	if n.typ == TypeFile {
 		n.mu.Lock()

@@ -20,6 +20,8 @@ type Handle struct {
 	appends  bool
 	keep     bool // the kernel's pages are of this version
 
+	view []byte // what the reader sees of a lock file; nil: the file
+
 	moved uint64 // guarded by node.mu: see Moved
 	given bool   // guarded by node.mu: the open has succeeded
 	later bool   // and others had the same content by then
@@ -104,6 +106,9 @@ func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Tim
 		err = &Error{Op: "open", Path: path, Kind: Stale} // lost its name before it was pinned
 	} else {
 		err = fs.prepare(ctx, h, path, flags, began)
+	}
+	if err == nil {
+		err = fs.viewLock(ctx, h, path)
 	}
 	if err != nil {
 		fs.Release(h)
@@ -266,6 +271,7 @@ func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path strin
 		if err := fs.enter(ctx); err != nil {
 			return Known{}, nil, fs.fault("create", path, err)
 		}
+		fs.programLocks.mark(ctx, path, &e)
 		if known, h, done, err := fs.createHere(ctx, p, name, path, flags, e); done {
 			return known, h, err
 		}

@@ -61,6 +61,10 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 		return fs.fault("rename", src, waiting.explain(err))
 	}
 	defer unlock()
+	if err := errors.Join(fs.mayRemove(ctx, "rename", src), fs.mayRemove(ctx, "rename", dst)); err != nil {
+		unlock()
+		return refuseLater(ctx, err)
+	}
 	if err := fs.recheckMove(ctx, m); err != nil {
 		return waiting.explain(err)
 	}

@@ -35,6 +35,17 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	} else if e.Type == TypeDir {
 		return &Error{Op: "unlink", Path: path, Kind: IsDir}
 	}
+	err = fs.lookAtLock(ctx, path)
+	if err == nil {
+		err = fs.mayRemove(ctx, "unlink", path)
+	}
+	if KindOf(err) == Busy {
+		unlock()
+		return refuseLater(ctx, err)
+	}
+	if err != nil {
+		return fs.fault("unlink", path, waiting.explain(err))
+	}
 	if err := fs.removeName(ctx, n, path, path); err != nil {
 		return fs.fault("unlink", path, err)
 	}

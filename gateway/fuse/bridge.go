@@ -21,6 +21,7 @@ type bridge struct {
 	untouched  Untouched   // nil if ops is none
 	mover      Mover       // nil if ops is none
 	sizer      Sizer       // nil if ops is none
+	private    Private     // nil if ops is none
 	mountPoint string
 	kernel     kernel // set by Init
 	log        *eventLog
@@ -39,6 +40,7 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 	mover, _ := ops.(Mover)
 	sizer, _ := ops.(Sizer)
 	bytes, _ := ops.(BytesReader)
+	private, _ := ops.(Private)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
 		ops:           ops,
@@ -46,10 +48,20 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 		untouched:     untouched,
 		mover:         mover,
 		sizer:         sizer,
+		private:       private,
 		bytes:         bytes,
 		log:           log,
 		now:           now,
 	}
+}
+
+// Private is what vfs.Operations may have beside: files that not everybody sees
+// alike, and names whose absence must be asked for each time.
+type Private interface {
+	// Direct reports whether nothing that is read through h may be kept.
+	Direct(h *vfs.Handle) bool
+	// Volatile reports whether it must not be kept that name does not exist.
+	Volatile(parent vfs.NodeID, name string) bool
 }
 
 // Init is called before the first request.
@@ -89,7 +101,8 @@ func (b *bridge) Lookup(cancel <-chan struct{}, h *raw.InHeader, name string, ou
 	defer ctx.finish()
 	k, err := b.ops.Lookup(ctx, vfs.NodeID(h.NodeId), name)
 	if err != nil && vfs.KindOf(err) == vfs.NotExist {
-		if ttl := b.ops.NegativeTTL(vfs.NodeID(h.NodeId)); ttl > 0 {
+		volatile := b.private != nil && b.private.Volatile(vfs.NodeID(h.NodeId), name)
+		if ttl := b.ops.NegativeTTL(vfs.NodeID(h.NodeId)); ttl > 0 && !volatile {
 			out.NodeId = 0
 			out.SetEntryTimeout(ttl)
 			return raw.OK

@@ -84,6 +84,9 @@ func (b *bridge) opened(h *vfs.Handle, flags uint32, out *raw.OpenOut) {
 	if b.ops.KeepCache(h) {
 		out.OpenFlags |= raw.FOPEN_KEEP_CACHE
 	}
+	if b.private != nil && b.private.Direct(h) {
+		out.OpenFlags |= raw.FOPEN_DIRECT_IO
+	}
 	if flags&syscall.O_ACCMODE == syscall.O_WRONLY && flags&syscall.O_APPEND != 0 {
 		// Else the kernel would put the data into its pages where it believes
 		// the end to be, which is elsewhere if another gateway appended.
