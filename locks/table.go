@@ -152,6 +152,13 @@ func (t *Table) Permit(id ID, fence uint64, pass bool) []ID {
 	return t.schedule(w.Claim)
 }
 
+// Forbid takes the permission of a request that waits back.
+func (t *Table) Forbid(id ID) {
+	if w := t.queue[id]; w != nil {
+		w.permitted, w.pass = false, false
+	}
+}
+
 // Cancel removes a request that waits. It returns who was granted something.
 func (t *Table) Cancel(id ID) []ID {
 	w := t.queue[id]

@@ -39,7 +39,7 @@ func TestTable(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			s := &tableScript{table: NewTable(), asked: map[ID]Owner{}}
 			for _, line := range strings.Split(script, "\n") {
-				command, want, _ := strings.Cut(line, " = ")
+				command, want, _ := strings.Cut(line, " =")
 				if command = strings.TrimSpace(command); command == "" {
 					continue
 				}
