@@ -55,11 +55,11 @@ func outside(c, cut Claim) []Claim {
 	return rest
 }
 
-// merge makes h include what its owner has of the same kind to the left and to
+// merge makes h include what its owner has in the same mode to the left and to
 // the right of it.
 func (t *Table) merge(h *held) {
 	for _, o := range slices.Clone(t.at(h.Space, h.Path).held) {
-		if o.owner != h.owner || o.Mode != h.Mode || o.fence != h.fence {
+		if o.owner != h.owner || o.Mode != h.Mode {
 			continue
 		}
 		if o.End != MaxOffset && o.End+1 == h.Start {
@@ -69,6 +69,7 @@ func (t *Table) merge(h *held) {
 		} else {
 			continue
 		}
+		h.fence = max(h.fence, o.fence)
 		t.remove(o)
 	}
 }

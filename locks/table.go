@@ -31,7 +31,7 @@ type Table struct {
 
 // held is a claim that is held. With Whole an owner has one on a path; with
 // Record those of an owner on a path are disjoint, and those that touch differ
-// in mode or fence.
+// in mode.
 type held struct {
 	Claim
 	owner  Owner
@@ -47,7 +47,6 @@ type waiter struct {
 	holder    Holder
 	permitted bool
 	pass      bool // passes those that are not permitted
-	fence     uint64
 }
 
 // NewTable returns an empty table.
@@ -72,7 +71,7 @@ func NewTable() *Table {
 //
 // Kinds: Invalid, Lost, WouldBlock, Deadlock; nothing was entered then. But
 // with Deadlock, what was given up for the request stays given up.
-func (t *Table) Lock(r Request, permitted bool, fence uint64) (ID, []ID, error) {
+func (t *Table) Lock(r Request, permitted bool) (ID, []ID, error) {
 	if !valid(r) {
 		return 0, nil, &Error{Op: "lock", Path: r.Path, Kind: Invalid}
 	}
@@ -94,7 +93,7 @@ func (t *Table) Lock(r Request, permitted bool, fence uint64) (ID, []ID, error) 
 	if r.Space == Record && t.covered(r.Owner, r.Claim) {
 		return 0, nil, nil
 	}
-	w := &waiter{Claim: r.Claim, id: t.last + 1, owner: r.Owner, holder: r.Holder, permitted: permitted, fence: fence}
+	w := &waiter{Claim: r.Claim, id: t.last + 1, owner: r.Owner, holder: r.Holder, permitted: permitted}
 	if !r.Wait {
 		if blockers := t.blockers(w); len(blockers) > 0 {
 			return 0, nil, &Error{Op: "lock", Path: r.Path, Kind: WouldBlock, Holders: blockers}
@@ -139,16 +138,16 @@ func (t *Table) GiveWay(id ID) []ID {
 	return t.schedule(had.Claim)
 }
 
-// Permit allows a request to be granted, with this fence. With pass, requests
+// Permit allows a request to be granted. With pass, requests
 // in front of it that are not permitted do not hold it up: they wait for
 // somebody on another gateway who waits for the owner of this one. It returns
 // who was granted something.
-func (t *Table) Permit(id ID, fence uint64, pass bool) []ID {
+func (t *Table) Permit(id ID, pass bool) []ID {
 	w := t.queue[id]
 	if w == nil {
 		return nil
 	}
-	w.permitted, w.fence, w.pass = true, fence, pass
+	w.permitted, w.pass = true, pass
 	return t.schedule(w.Claim)
 }
 
@@ -296,7 +295,7 @@ func (t *Table) grant(candidates []*waiter) []ID {
 // hold gives w what it asked for, in place of what its owner had of it. It
 // returns claims which that has made weaker.
 func (t *Table) hold(w *waiter) (weaker []Claim) {
-	h := &held{Claim: w.Claim, owner: w.owner, holder: w.holder, fence: w.fence}
+	h := &held{Claim: w.Claim, owner: w.owner, holder: w.holder}
 	for _, old := range slices.Clone(t.at(w.Space, w.Path).held) {
 		if old.owner != w.owner || !touches(old.Claim, w.Claim) {
 			continue
@@ -314,6 +313,16 @@ func (t *Table) hold(w *waiter) (weaker []Claim) {
 	}
 	t.add(h)
 	return weaker
+}
+
+// SetFence notes the fence of what was just granted.
+func (t *Table) SetFence(owner Owner, c Claim, fence uint64) {
+	for _, h := range t.at(c.Space, c.Path).held {
+		if h.owner == owner && h.Mode == c.Mode && touches(h.Claim, c) {
+			h.fence = max(h.fence, fence)
+		}
+	}
+	t.prune(c.Space, t.at(c.Space, c.Path))
 }
 
 // Held returns what is held, sorted by path; Waiting who waits, in order.

@@ -77,14 +77,14 @@ func (s *tableScript) run(t *testing.T, f []string) string {
 	switch f[1] {
 	case "lock", "try", "ask":
 		r := Request{Claim: parseClaim(t, f[2:]), Owner: owner, Wait: f[1] != "try"}
-		id, granted, err := s.table.Lock(r, f[1] != "ask", 0)
+		id, granted, err := s.table.Lock(r, f[1] != "ask")
 		if err != nil {
 			return failure(err) + s.names(granted)
 		}
 		s.asked[id] = owner
 		return s.outcome(id, granted)
 	case "permit", "pass":
-		return strings.TrimSpace(s.names(s.table.Permit(s.waits(t, owner), 0, f[1] == "pass")))
+		return strings.TrimSpace(s.names(s.table.Permit(s.waits(t, owner), f[1] == "pass")))
 	case "cancel":
 		return strings.TrimSpace(s.names(s.table.Cancel(s.waits(t, owner))))
 	case "giveway":
@@ -212,7 +212,7 @@ func TestTableRandom(t *testing.T) {
 		switch n := rng.IntN(20); {
 		case n < 11 && len(waits) == 0:
 			r := Request{Claim: randomClaim(rng), Owner: owner, Wait: n < 10}
-			id, g, err := table.Lock(r, n%3 != 0, 0)
+			id, g, err := table.Lock(r, n%3 != 0)
 			granted, what = g, "lock "+KindOf(err).String()
 			if err == nil && id != 0 && table.queue[id] != nil {
 				arrived[id], what = true, "wait"
@@ -220,7 +220,7 @@ func TestTableRandom(t *testing.T) {
 				what = "lock at once"
 			}
 		case n < 13 && len(waits) > 0 && !waits[0].permitted:
-			granted, what = table.Permit(waits[0].id, 0, n == 12), "permit"
+			granted, what = table.Permit(waits[0].id, n == 12), "permit"
 		case n == 13 && len(waits) > 0:
 			delete(arrived, waits[0].id)
 			granted, what = table.Cancel(waits[0].id), "cancel"
@@ -298,7 +298,7 @@ func TestTableFirstCome(t *testing.T) {
 		for n := ID(1); n <= 40; n++ {
 			c := randomClaim(rng)
 			claims[n] = c
-			id, granted, err := table.Lock(Request{Claim: c, Owner: owner(n), Wait: true}, true, 0)
+			id, granted, err := table.Lock(Request{Claim: c, Owner: owner(n), Wait: true}, true)
 			if err != nil || id != n {
 				t.Fatalf("lock: %v, %v", id, err)
 			}
