@@ -236,6 +236,18 @@ func (t *Table) Lost(path string) bool {
 	return slices.ContainsFunc(t.lost, func(h *held) bool { return h.Covers(path) })
 }
 
+// Covered reports whether a claim that is held covers path.
+func (t *Table) Covered(path string) bool {
+	for dir, up := path, true; up; dir, up = parentOf(dir) {
+		for _, paths := range t.spaces {
+			if n := paths[dir]; n != nil && slices.ContainsFunc(n.held, func(h *held) bool { return h.Covers(path) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Covers reports whether a claim says anything about path.
 func (c Claim) Covers(path string) bool {
 	return c.Path == path || c.Tree && below(path, c.Path)
