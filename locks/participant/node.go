@@ -60,6 +60,7 @@ type use struct {
 	arrived time.Time
 	known   uint64 // the last arrival in the record that was known then
 	silent  bool   // was let in without asking
+	late    bool   // that was taken back, since others were there already
 	pass    bool   // was let in past those who wait for its owner
 	ticket  string // its place in the queue of the record
 	ok      bool   // the record allows it

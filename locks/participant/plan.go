@@ -143,7 +143,7 @@ func (n *node) silence() {
 			return e.Session != n.s.id && e.Seq > u.known && e.Since.Before(u.arrived) && record.Conflict(e, u.want)
 		})
 		if earlier {
-			u.ok = false
+			u.ok, u.silent, u.late = false, false, true
 			n.p.table.Forbid(u.call.id)
 		}
 	}
@@ -158,13 +158,13 @@ func (n *node) assign(next *record.Record) bool {
 		}
 		has := covered(own(*next, n.s.id), u.want)
 		tail := n.tail(*next, u)
-		isFresh := n.fresh >= u.gen && !u.silent
-		if (has || tail != "") && !isFresh && !u.silent {
+		isFresh := n.fresh >= u.gen
+		if (has || tail != "") && !isFresh {
 			return false
 		}
 		pass := n.usedBy(u.owner)
 		switch {
-		case has && isFresh && !n.unsure && (pass || len(next.Queue) == 0):
+		case has && !u.late && !n.unsure && (pass || len(next.Queue) == 0):
 			n.admit(u, pass)
 		case n.refuse(*next, u):
 		case tail != "" && !pass:
@@ -239,12 +239,11 @@ func (n *node) queue(next *record.Record, u *use, pass bool) {
 	switch {
 	case pass:
 		next.EnqueueFirst(e)
-	case u.silent:
+	case u.late:
 		next.Enqueue(e, u.known)
 	default:
 		next.Enqueue(e, next.Seq)
 	}
-	u.silent = false
 }
 
 // trimInto gives up what we hold and do not need, if somebody wants it, and
