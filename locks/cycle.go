@@ -22,7 +22,7 @@ func (t *Table) inTheWay(w *waiter, one bool) []Holder {
 	}
 	var waits map[ID]bool // for the owner of w; made when needed
 	t.eachQueued(w.Claim, func(v *waiter) bool {
-		if !t.isBefore(v, w) || w.pass && !v.permitted {
+		if !t.isBefore(v, w) || w.permitted && !v.permitted {
 			return true
 		}
 		if waits == nil {

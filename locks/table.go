@@ -19,7 +19,9 @@ type ID uint64
 // that are held, and is refused.
 //
 // A request is not granted before it is permitted, which is for what the
-// gateway must have from others first. It keeps its place meanwhile.
+// gateway must have from others first. Meanwhile those behind it that are
+// permitted go first: what the gateway has for them may be what others wait for
+// before they let it have the rest.
 type Table struct {
 	spaces  map[Space]map[string]*node // by path
 	holding map[Owner][]*held
@@ -46,7 +48,6 @@ type waiter struct {
 	owner     Owner
 	holder    Holder
 	permitted bool
-	pass      bool // passes those that are not permitted
 }
 
 // NewTable returns an empty table.
@@ -138,23 +139,20 @@ func (t *Table) GiveWay(id ID) []ID {
 	return t.schedule(had.Claim)
 }
 
-// Permit allows a request to be granted. With pass, requests
-// in front of it that are not permitted do not hold it up: they wait for
-// somebody on another gateway who waits for the owner of this one. It returns
-// who was granted something.
-func (t *Table) Permit(id ID, pass bool) []ID {
+// Permit allows a request to be granted. It returns who was granted something.
+func (t *Table) Permit(id ID) []ID {
 	w := t.queue[id]
 	if w == nil {
 		return nil
 	}
-	w.permitted, w.pass = true, pass
+	w.permitted = true
 	return t.schedule(w.Claim)
 }
 
 // Forbid takes the permission of a request that waits back.
 func (t *Table) Forbid(id ID) {
 	if w := t.queue[id]; w != nil {
-		w.permitted, w.pass = false, false
+		w.permitted = false
 	}
 }
 

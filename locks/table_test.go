@@ -16,7 +16,7 @@ import (
 // it gives: how it ended, and who was granted something by it.
 //
 //	OWNER lock|try|ask CLAIM    wait, do not wait, wait without permission
-//	OWNER permit|pass           permit what it asks for
+//	OWNER permit|forbid         what it asks for
 //	OWNER unlock CLAIM
 //	OWNER cancel                the request that waits
 //	OWNER giveway
@@ -83,8 +83,11 @@ func (s *tableScript) run(t *testing.T, f []string) string {
 		}
 		s.asked[id] = owner
 		return s.outcome(id, granted)
-	case "permit", "pass":
-		return strings.TrimSpace(s.names(s.table.Permit(s.waits(t, owner), f[1] == "pass")))
+	case "permit":
+		return strings.TrimSpace(s.names(s.table.Permit(s.waits(t, owner))))
+	case "forbid":
+		s.table.Forbid(s.waits(t, owner))
+		return ""
 	case "cancel":
 		return strings.TrimSpace(s.names(s.table.Cancel(s.waits(t, owner))))
 	case "giveway":
@@ -220,7 +223,7 @@ func TestTableRandom(t *testing.T) {
 				what = "lock at once"
 			}
 		case n < 13 && len(waits) > 0 && !waits[0].permitted:
-			granted, what = table.Permit(waits[0].id, n == 12), "permit"
+			granted, what = table.Permit(waits[0].id), "permit"
 		case n == 13 && len(waits) > 0:
 			delete(arrived, waits[0].id)
 			granted, what = table.Cancel(waits[0].id), "cancel"

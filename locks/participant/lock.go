@@ -62,6 +62,9 @@ func (p *Participant) begin(s *session, r locks.Request) (*call, error) {
 		return nil, &locks.Error{Op: "lock", Path: r.Path, Kind: locks.NoLock}
 	}
 	s.s.Busy()
+	for _, h := range p.table.HeldOn(r.Space, r.Path) {
+		r.Tree = r.Tree || h.Tree && h.Holder.Owner == r.Owner // as the table does
+	}
 	c := &call{Request: r, s: s, start: p.opts.Now(), done: make(chan error, 1), place: make(chan locks.Position, 1)}
 	c.had = p.holds[c.key()] != nil
 	id, granted, err := p.table.Lock(r, false)
@@ -90,22 +93,19 @@ func (c *call) key() holdKey { return holdKey{c.Owner, c.Space, c.Path} }
 // admit asks for the records that c needs, all at once: mostly nobody else is
 // there.
 func (c *call) admit() {
-	for _, step := range chain(c.Claim) {
-		n := c.s.node(step.key)
-		n.path, n.space = step.path, c.Space
-		c.nodes = append(c.nodes, n)
-	}
-	c.uses = make([]*use, len(c.nodes))
-	c.ask(0)
+	steps := chain(c.Claim)
+	c.nodes, c.uses = make([]*node, len(steps)), make([]*use, len(steps))
+	c.ask()
 	c.advance()
 }
 
-// ask begins to use the records from the i-th on.
-func (c *call) ask(i int) {
-	steps := chain(c.Claim)
-	for ; i < len(c.nodes); i++ {
+// ask begins to use the records that c does not use yet.
+func (c *call) ask() {
+	for i, step := range chain(c.Claim) {
 		if c.uses[i] == nil {
-			c.uses[i] = c.nodes[i].use(c, steps[i].want)
+			n := c.s.node(step.key)
+			n.path, n.space = step.path, c.Space
+			c.nodes[i], c.uses[i] = n, n.use(c, step.want)
 		}
 	}
 }
@@ -117,19 +117,17 @@ func (c *call) advance() {
 	if p.calls[c.id] != c {
 		return
 	}
-	pass := false
-	for i, u := range c.uses {
+	for _, u := range c.uses {
 		if u == nil {
-			c.ask(i)
+			c.ask()
 			c.advance()
 			return
 		}
 		if !u.ok {
 			return
 		}
-		pass = pass || u.pass
 	}
-	p.note(p.table.Permit(c.id, pass))
+	p.note(p.table.Permit(c.id))
 	if !c.Wait && p.calls[c.id] == c {
 		p.finish(c, &locks.Error{Op: "lock", Path: c.Path, Kind: locks.WouldBlock, Holders: p.table.Position(c.id).Holders})
 		return

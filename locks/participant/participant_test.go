@@ -38,21 +38,27 @@ func run(t *testing.T, n int, opts memlock.Options, test func(t *testing.T, f *f
 		for range n {
 			f.add(Options{Shared: true})
 		}
-		defer func() {
-			for _, g := range f.all {
-				g.coord.SetAway(false)
-				if err := g.Close(context.Background()); err != nil {
-					t.Errorf("close: %v", err)
-				}
-			}
-		}()
+		defer f.close()
 		test(t, f)
 	})
 }
 
+func (f *fleet) close() {
+	for _, g := range f.all {
+		g.coord.SetAway(false)
+		if err := g.Close(context.Background()); err != nil {
+			f.t.Errorf("close: %v", err)
+		}
+	}
+}
+
 func (f *fleet) add(opts Options) *gateway {
+	return f.addWith(opts, func(c *memlock.Coordinator) locks.Coordinator { return c })
+}
+
+func (f *fleet) addWith(opts Options, wrap func(*memlock.Coordinator) locks.Coordinator) *gateway {
 	g := &gateway{coord: f.space.Open()}
-	opts.Coordinator = g.coord
+	opts.Coordinator = wrap(g.coord)
 	opts.Info = locks.GatewayInfo{Host: fmt.Sprint("host", len(f.all)), PID: 100 + len(f.all)}
 	opts.Acquired = func(context.Context) error { g.mu.Lock(); g.acquired++; g.mu.Unlock(); return nil }
 	opts.Releasing = func(context.Context) error { g.mu.Lock(); g.released++; g.mu.Unlock(); return nil }
