@@ -148,7 +148,11 @@ func (n *node) take(state locks.RecordState, gen uint64) error {
 // something is given away.
 func (n *node) write(ctx context.Context, p plan) error {
 	if p.gives {
-		if err := n.p.opts.Releasing(ctx); err != nil {
+		release := n.p.opts.Releasing
+		if n.key == bucketKey {
+			release = n.s.handOver
+		}
+		if err := release(ctx); err != nil {
 			return err
 		}
 	}
@@ -177,7 +181,7 @@ func (n *node) write(ctx context.Context, p plan) error {
 		return err
 	}
 	n.answered, n.unsure, n.publish = n.p.opts.Now(), false, false
-	n.fresh = p.gen
+	n.fresh, n.adopt = p.gen, n.adopt && !p.adopts
 	n.p.rtt += (n.answered.Sub(begun) - n.p.rtt) / 8
 	n.absorb(p.next, ver, true, p.foreign)
 	return nil

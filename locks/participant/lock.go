@@ -28,7 +28,7 @@ func (p *Participant) Lock(ctx context.Context, r locks.Request) (locks.Grant, e
 	if err := ctx.Err(); err != nil {
 		return locks.Grant{}, &locks.Error{Op: "lock", Path: r.Path, Kind: locks.Canceled, Err: err}
 	}
-	s, err := p.session(ctx)
+	s, err := p.enter(ctx)
 	if err != nil {
 		return locks.Grant{}, inPath(err, r.Path)
 	}
@@ -84,7 +84,11 @@ func (p *Participant) begin(s *session, r locks.Request) (*call, error) {
 	p.afterTable(c.key())
 	c.id = id
 	p.calls[id] = c
-	c.admit()
+	if s.bucket.sole && s.Valid() {
+		c.advance() // there is nobody to ask
+	} else {
+		c.admit()
+	}
 	return c, nil
 }
 
@@ -186,6 +190,12 @@ func (p *Participant) note(granted []locks.ID) {
 		if h == nil {
 			h = &hold{key: c.key(), s: c.s, lost: make(chan struct{})}
 			p.holds[c.key()] = h
+		}
+		if len(c.nodes) == 0 {
+			h.fence = c.s.nextSole()
+			p.table.SetFence(c.Owner, c.Claim, h.fence)
+			c.done <- nil
+			continue
 		}
 		leaf := c.nodes[len(c.nodes)-1]
 		h.fence = leaf.nextFence(c.uses[len(c.uses)-1].want)
@@ -413,6 +423,9 @@ func (h *hold) refit() {
 	for _, o := range h.s.p.table.HeldOn(h.key.space, h.key.path) {
 		if o.Holder.Owner != h.key.owner {
 			continue
+		}
+		if len(h.uses) == 0 {
+			continue // granted without records
 		}
 		for i, step := range chain(o.Claim) {
 			h.uses[i].want = step.want

@@ -36,6 +36,7 @@ type node struct {
 
 	hotUntil  time.Time
 	uses      []*use // in the order in which they came; of waiting calls, and with Whole of what is held
+	adopt     bool   // what is held is to be written into it, granted before without it
 	publish   bool   // what its owners wait for has changed
 	swept     bool   // sessions that left something there long ago were looked for
 	lastFence uint64

@@ -164,7 +164,7 @@ func TestOneGatewayCostsNothing(t *testing.T) {
 		g := f.all[0]
 		x := whole("a/b/f", locks.Exclusive)
 		first := g.lock(t, "o1", x)
-		want(t, "requests of the first lock", g.requests(), 8) // root, a, a/b, f: read and written
+		want(t, "requests of the first lock", g.requests(), 10) // the bucket, root, a, a/b, f: read and written
 		g.unlock(t, "o1", x)
 		last := first.Fence
 		for i := range 100 {

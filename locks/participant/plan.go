@@ -26,6 +26,7 @@ type plan struct {
 	next    record.Record // with write
 	gives   bool          // it gives something away
 	foreign bool          // it takes what others may have had
+	adopts  bool          // it writes what was granted without it
 	gen     uint64
 	inWay   []record.Entry // with await: what our tickets wait for
 	place   int
@@ -34,7 +35,10 @@ type plan struct {
 
 // plan decides what to do. It may let uses in that need no request.
 func (n *node) plan() plan {
-	p := plan{gen: n.p.gen}
+	if n.key == bucketKey {
+		return n.planBucket()
+	}
+	p := plan{gen: n.p.gen, adopts: n.adopt}
 	if !n.known || n.reread {
 		p.action = read
 		return p
@@ -45,9 +49,12 @@ func (n *node) plan() plan {
 	}
 	me := n.s.id
 	for _, id := range next.Sessions(me) {
-		if n.s.ended[id] {
+		if n.s.ended[id] || n.s.bucket.alone {
 			next.Drop(id)
 		}
+	}
+	if n.adopt {
+		n.adoptInto(&next)
 	}
 	n.withdraw(&next)
 	n.silence()
@@ -61,7 +68,7 @@ func (n *node) plan() plan {
 		p.foreign = p.foreign || g.Session == me && before != me
 	}
 	n.describe(&next)
-	if n.unsure || n.changed(next) {
+	if n.unsure || n.adopt || n.changed(next) {
 		p.action, p.next = write, next
 		return p
 	}
@@ -350,6 +357,10 @@ func (n *node) absorb(rec record.Record, ver locks.Version, written, foreign boo
 		n.foreign = n.p.foreign
 	}
 	n.rec, n.ver, n.known = rec, ver, true
+	if n.key == bucketKey {
+		n.absorbBucket()
+		return
+	}
 	n.breakOne()
 	if rec.V != 0 {
 		n.path, n.space = rec.Path, rec.Space
@@ -411,11 +422,8 @@ func (n *node) breakOne() {
 // lostEntries marks as lost what the record does not give us any more, because
 // somebody broke it.
 func (n *node) lostEntries() {
-	broken := map[uint64]bool{}
-	for _, e := range n.rec.Of(n.s.id) {
-		if e.Broken != 0 {
-			broken[e.Fence] = true
-		}
+	if n.adopt {
+		return
 	}
 	have := n.own()
 	gone := map[holdKey]bool{}

@@ -14,7 +14,7 @@ import (
 // way whether they use it, and waits for their answers for as long as Lock
 // without Wait does.
 func (p *Participant) Test(ctx context.Context, owner locks.Owner, c locks.Claim) (*locks.Held, error) {
-	s, err := p.session(ctx)
+	s, err := p.enter(ctx)
 	if err != nil {
 		return nil, inPath(err, c.Path)
 	}
@@ -41,7 +41,7 @@ func (p *Participant) Test(ctx context.Context, owner locks.Owner, c locks.Claim
 func (p *Participant) testRecord(ctx context.Context, s *session, step step, until time.Time) (*locks.Held, error) {
 	p.mu.Lock()
 	n := s.nodes[step.key]
-	ours := n != nil && n.sure() && covered(n.own(), step.want)
+	ours := s.bucket.alone || n != nil && n.sure() && covered(n.own(), step.want)
 	p.mu.Unlock()
 	if ours {
 		return nil, nil
@@ -139,8 +139,15 @@ func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error
 	if !all {
 		return own, nil
 	}
-	if err := p.Enter(ctx); err != nil {
+	s, err := p.enter(ctx)
+	if err != nil {
 		return own, inPath(err, "")
+	}
+	p.mu.Lock()
+	alone := s.bucket.alone
+	p.mu.Unlock()
+	if alone {
+		return own, nil
 	}
 	keys, err := p.coord.List(ctx, record.Prefix)
 	if err != nil {
@@ -150,6 +157,11 @@ func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error
 		r, _, err := p.get(ctx, key)
 		if err != nil {
 			return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
+		}
+		for _, id := range r.Sessions(me) {
+			if s.hasEnded(ctx, id) {
+				r.Drop(id)
+			}
 		}
 		for _, e := range r.Holders {
 			if e.Session != me && e.Mode > record.IX {
@@ -186,6 +198,9 @@ func waiting(r record.Record, me locks.SessionID) []locks.Waiting {
 func (s *session) cached(used []locks.Held) []locks.Held {
 	all := []locks.Held(nil)
 	for _, n := range s.nodes {
+		if n.key == bucketKey {
+			continue
+		}
 		for _, e := range n.own() {
 			if e.Mode <= record.IX || slices.ContainsFunc(used, func(h locks.Held) bool { return h.Space == n.space && h.Path == n.path }) {
 				continue
@@ -211,10 +226,7 @@ func (p *Participant) Break(ctx context.Context, path string, space locks.Space,
 	if p.breakOwn(path, space, fence) {
 		return nil
 	}
-	s, err := p.session(ctx)
-	if err == nil {
-		err = p.Enter(ctx)
-	}
+	s, err := p.enter(ctx)
 	if err != nil {
 		return fail(locks.KindOf(err), err)
 	}

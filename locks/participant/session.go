@@ -2,6 +2,7 @@ package participant
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/causewayfs/causeway/locks"
@@ -29,6 +30,8 @@ type session struct {
 	nodes map[string]*node // by key
 	asked map[locks.SessionID]time.Time
 	ended map[locks.SessionID]bool
+
+	bucket bucket
 }
 
 // Valid reports whether everything that the session has is certain to be its
@@ -83,7 +86,8 @@ func (p *Participant) join(ctx context.Context) (*session, error) {
 		return nil, &locks.Error{Op: "join", Kind: kind, Err: err}
 	}
 	s := &session{p: p, s: ls, id: ls.ID(), nodes: map[string]*node{},
-		asked: map[locks.SessionID]time.Time{}, ended: map[locks.SessionID]bool{}}
+		asked: map[locks.SessionID]time.Time{}, ended: map[locks.SessionID]bool{},
+		bucket: bucket{inside: make(chan struct{}), every: soleEvery}}
 	s.ctx, s.cancel = context.WithCancel(p.ctx)
 	if p.closed {
 		s.lost = true
@@ -97,11 +101,17 @@ func (p *Participant) join(ctx context.Context) (*session, error) {
 
 // watch takes in what the session is told, until it is over.
 func (s *session) watch() {
+	tick := time.NewTicker(idleFor / 4)
+	defer tick.Stop()
 	for {
 		select {
 		case key := <-s.s.Wanted():
 			s.p.mu.Lock()
 			s.wanted(key)
+			s.p.mu.Unlock()
+		case <-tick.C:
+			s.p.mu.Lock()
+			s.rest()
 			s.p.mu.Unlock()
 		case <-s.s.Done():
 			s.p.mu.Lock()
@@ -160,6 +170,13 @@ func (p *Participant) loseLocked(s *session) {
 // leave ends a session that is not needed any more.
 func (s *session) leave(ctx context.Context) error {
 	err := s.p.opts.Releasing(ctx)
+	s.p.mu.Lock()
+	alone := s.bucket.alone
+	s.bucket.sole = false
+	s.p.mu.Unlock()
+	if alone {
+		err = errors.Join(err, s.p.opts.Publish(ctx))
+	}
 	s.p.mu.Lock()
 	s.p.loseLocked(s)
 	s.p.mu.Unlock()
