@@ -153,23 +153,30 @@ var contract = []struct {
 	{"nobody answers", testAway},
 }
 
+// atOnce is how many tests run at a time on a real server: they mostly wait.
+const atOnce = 12
+
 // Run runs the contract.
 func Run(t *testing.T, setup Setup) {
+	var work sync.WaitGroup
+	turns := make(chan struct{}, atOnce)
 	for _, c := range contract {
-		t.Run(c.name, func(t *testing.T) {
-			run := func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-				defer cancel()
-				c.test(&rig{T: t, setup: setup, open: setup.Space(t), ctx: ctx})
-			}
-			if setup.Bubble {
-				synctest.Test(t, run)
-				return
-			}
-			t.Parallel()
-			run(t)
+		run := func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			defer cancel()
+			c.test(&rig{T: t, setup: setup, open: setup.Space(t), ctx: ctx})
+		}
+		if setup.Bubble {
+			t.Run(c.name, func(t *testing.T) { synctest.Test(t, run) })
+			continue
+		}
+		turns <- struct{}{}
+		work.Go(func() {
+			t.Run(c.name, run)
+			<-turns
 		})
 	}
+	work.Wait()
 }
 
 // gateway connects one more gateway.

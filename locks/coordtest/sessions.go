@@ -1,6 +1,7 @@
 package coordtest
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -130,8 +131,13 @@ func testLeaveLost(r *rig) {
 	a, b := r.gateway(), r.gateway()
 	s := r.join(a)
 	r.end(a, b, s)
-	if err := s.Leave(r.ctx); err == nil && !r.ended(b, s.ID()) {
-		r.Error("left, and lives")
+	ctx, cancel := context.WithTimeout(r.ctx, 200*time.Millisecond)
+	defer cancel()
+	if err := s.Leave(ctx); err == nil {
+		r.Error("left, though nobody answers")
+	}
+	if !r.ended(b, s.ID()) {
+		r.Error("it lives")
 	}
 	a.Faults.Set(nil)
 	r.must(s.Leave(r.ctx))
