@@ -102,6 +102,13 @@ func (c *Coordinator) Requests() map[Op]int {
 	return counts
 }
 
+// SetClock replaces this gateway's clock.
+func (c *Coordinator) SetClock(clock func() time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock = clock
+}
+
 func (c *Coordinator) now() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,6 +155,9 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Get implements [locks.Coordinator].
 func (c *Coordinator) Get(ctx context.Context, key string) (state locks.RecordState, err error) {
+	if err := locks.CheckKey(key); err != nil {
+		return locks.RecordState{}, err
+	}
 	err = c.do(ctx, OpGet, key, func() { state, _ = c.space.get(key) })
 	if err != nil {
 		return locks.RecordState{}, err
@@ -170,6 +180,9 @@ func (c *Coordinator) Delete(ctx context.Context, key string, v locks.Version) e
 }
 
 func (c *Coordinator) swap(ctx context.Context, key string, data []byte, v locks.Version) (locks.Version, error) {
+	if err := locks.CheckKey(key); err != nil {
+		return "", err
+	}
 	var next locks.Version
 	var refusal error
 	if err := c.do(ctx, OpPut, key, func() { next, refusal = c.space.swap(key, data, v) }); err != nil {

@@ -59,7 +59,8 @@ type record struct {
 type presence struct {
 	info   locks.GatewayInfo
 	beat   uint64
-	wanted []string
+	wishes uint64        // how many there were
+	wanted []string      // the last of them, which the owner may not have been told
 	keeper *lease.Keeper // told at once with Push
 }
 
@@ -173,7 +174,8 @@ func (s *Space) want(id locks.SessionID, key string) {
 	case p == nil:
 	case s.opts.Push:
 		push = p.keeper
-	case !slices.Contains(p.wanted, key):
+	default:
+		p.wishes++
 		p.wanted = append(p.wanted, key)
 	}
 	s.mu.Unlock()
@@ -183,19 +185,20 @@ func (s *Space) want(id locks.SessionID, key string) {
 }
 
 // look returns what others want of a session, and renews it, or not. The owner
-// says what it has taken in before, so that a lost answer loses no wish.
-func (s *Space) look(id locks.SessionID, renew bool, taken []string) ([]string, error) {
+// says how many wishes it was told before, so that a lost answer loses none. The
+// answer says it for the next time.
+func (s *Space) look(id locks.SessionID, renew bool, told uint64) ([]string, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.sessions[id]
 	if p == nil {
-		return nil, lease.ErrEnded
+		return nil, told, lease.ErrEnded
 	}
 	if renew {
 		p.beat++
 	}
-	p.wanted = slices.DeleteFunc(p.wanted, func(key string) bool { return slices.Contains(taken, key) })
-	return slices.Clone(p.wanted), nil
+	p.wanted = p.wanted[uint64(len(p.wanted))-(p.wishes-told):]
+	return slices.Clone(p.wanted), p.wishes, nil
 }
 
 func newSessionID() locks.SessionID { return locks.SessionID(rand.Text()) }

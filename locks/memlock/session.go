@@ -50,9 +50,9 @@ func (s *session) Leave(ctx context.Context) error {
 
 // backend renews a session. One goroutine uses it.
 type backend struct {
-	id    locks.SessionID
-	c     *Coordinator
-	taken []string // wishes of the last answer
+	id   locks.SessionID
+	c    *Coordinator
+	told uint64 // wishes, with the last answer
 }
 
 // Renew implements [lease.Backend].
@@ -61,12 +61,16 @@ func (b *backend) Renew(ctx context.Context) ([]string, error) { return b.look(c
 // Look implements [lease.Backend].
 func (b *backend) Look(ctx context.Context) ([]string, error) { return b.look(ctx, OpLook) }
 
-func (b *backend) look(ctx context.Context, op Op) (wanted []string, err error) {
+func (b *backend) look(ctx context.Context, op Op) ([]string, error) {
+	var wanted []string
+	var told uint64
 	var refusal error
-	err = b.c.do(ctx, op, string(b.id), func() { wanted, refusal = b.c.space.look(b.id, op == OpRenew, b.taken) })
+	err := b.c.do(ctx, op, string(b.id), func() {
+		wanted, told, refusal = b.c.space.look(b.id, op == OpRenew, b.told)
+	})
 	if err != nil {
 		return nil, err
 	}
-	b.taken = wanted
+	b.told = told
 	return wanted, refusal
 }
