@@ -113,6 +113,7 @@ func (g *gateway) options() (vfs.Options, error) {
 		ReadOnly:  s.readOnly,
 		Staged:    append([]string{}, s.staged...), // not nil: none is none
 		StagedTTL: orShortest(s.stagedTTL),
+		LockFiles: append([]string{}, s.lockFiles...), // not nil: none is none
 		DirTTL:    orShortest(s.dirTTL),
 		OpenTTL:   time.Duration(s.openTTL),
 		Verify:    time.Duration(s.verify),
