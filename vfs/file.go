@@ -52,6 +52,8 @@ type file struct {
 	// superseded says that somebody else replaced or removed the name; a
 	// commit is Stale.
 	superseded bool
+	// revived says that a lock was taken since, so that it goes on at was.
+	revived bool
 	// removed says that this gateway removed or replaced the name; what is
 	// written goes nowhere, as for any unlinked file.
 	removed bool
@@ -104,6 +106,10 @@ func (f *file) dirty() bool {
 	defer f.node.mu.Unlock()
 	return f.dirtyLocked()
 }
+
+// goneLocked reports whether the name stands for something else now, so that
+// the file cannot be opened any more.
+func (f *file) goneLocked() bool { return f.superseded || f.revived }
 
 func (f *file) wholeLocked() bool { return f.wholeFrom > f.committed }
 

@@ -28,27 +28,29 @@ type FS struct {
 	opts   Options
 
 	// Set once, in Open.
-	staged   globs
-	state    *stateDir
-	ledger   *ledger // nil on a read-only mount
-	cache    *diskCache
-	spares   *spares
-	deleter  *deleter
-	spool    *spool
-	session  string // tells what this state directory has sent from what others have
-	trees    *trees
-	locks    *pathLocks
-	nodes    *nodeTable
-	links    *lru.Cache[store.ETag, string] // targets of symbolic links
-	removed  *lru.Cache[NodeID, Attr]       // directories that may still be open
-	started  time.Time
-	retries  retries
-	window   *window
-	buffers  sync.Pool // *[]byte of blockSize bytes, for what is not in the window
-	bg       context.Context
-	endBG    context.CancelFunc
-	wg       sync.WaitGroup // background goroutines
-	attrTick chan struct{}  // wakes the attribute flusher
+	staged    globs
+	state     *stateDir
+	ledger    *ledger // nil on a read-only mount
+	cache     *diskCache
+	spares    *spares
+	deleter   *deleter
+	spool     *spool
+	session   string // tells what this state directory has sent from what others have
+	trees     *trees
+	locks     *pathLocks
+	fileLocks fileLocks    // taken through handles
+	acquired  atomic.Int64 // when something was last granted that another gateway had, in ns since 1970
+	nodes     *nodeTable
+	links     *lru.Cache[store.ETag, string] // targets of symbolic links
+	removed   *lru.Cache[NodeID, Attr]       // directories that may still be open
+	started   time.Time
+	retries   retries
+	window    *window
+	buffers   sync.Pool // *[]byte of blockSize bytes, for what is not in the window
+	bg        context.Context
+	endBG     context.CancelFunc
+	wg        sync.WaitGroup // background goroutines
+	attrTick  chan struct{}  // wakes the attribute flusher
 
 	inv atomic.Pointer[Invalidator]
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/causewayfs/causeway/locks"
 	"github.com/causewayfs/causeway/store"
 )
 
@@ -35,6 +36,10 @@ type Options struct {
 	CacheSize int64 // bytes of file data kept on disk [10 GiB]
 	Memory    int64 // bytes that metadata caches are sized for [256 MiB]
 	MaxNodes  int   // nodes kept for the kernel before it is asked to forget some [from Memory]
+
+	// Locks decides who holds what over all gateways. FS uses it and does not
+	// close it. Without it, every lock is NoLock.
+	Locks locks.Service
 
 	OpTimeout time.Duration // deadline of one operation, without transfer time [30s]
 

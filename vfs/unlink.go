@@ -32,6 +32,9 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	} else if e.Type == TypeDir {
 		return &Error{Op: "unlink", Path: path, Kind: IsDir}
 	}
+	if err := fs.checkLock("unlink", path); err != nil {
+		return err
+	}
 	if err := fs.removeName(ctx, n, path, path); err != nil {
 		return fs.fault("unlink", path, err)
 	}
