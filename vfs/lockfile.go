@@ -260,9 +260,8 @@ func (fs *FS) commitLocked(ctx context.Context, f *file) error {
 			return err
 		}
 	}
-	if alone && fs.opts.CommitLocal { // other handles of the name here ask S3
-		_, err := fs.spool.wait(ctx, func(p string) bool { return p == path })
-		return fs.fault("unlock", path, err)
+	if alone { // other handles of the name here ask S3
+		return fs.fault("unlock", path, fs.quiet(ctx, path))
 	}
 	return nil
 }

@@ -20,6 +20,14 @@ import (
 // newer version under the name meanwhile, as another node. What was removed or
 // written here, and temporary files, stay as they are.
 func (fs *FS) renew(ctx context.Context, f *file, path string) error {
+	f.node.mu.Lock()
+	gone := f.goneLocked()
+	f.node.mu.Unlock()
+	if gone { // what the node that has the name sends must be there
+		if err := fs.quiet(ctx, path); err != nil {
+			return err
+		}
+	}
 	if !fs.mayBeOld(f, path) {
 		return nil
 	}
