@@ -20,6 +20,14 @@
 // as JSON; its Code says how it ended, the HTTP status only whether it is 200,
 // done, or an error. A client that goes away ends the wait.
 //
+//	POST /locks/acquire   asks for a lock, or goes on waiting for it
+//	POST /locks/extend    renews its lease, or tells when it is lost
+//	POST /locks/release   gives it up
+//	POST /locks/break     takes it from whoever has it
+//	GET  /locks           lists them, as LockReports
+//
+// docs/locks.md describes these for other programs.
+//
 // # How a gateway is found
 //
 // A gateway listens on a unix socket in its state directory and leaves an
