@@ -3,7 +3,10 @@ package locks
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // SessionID names one session of a gateway. It is never used again.
@@ -24,11 +27,37 @@ type RecordState struct {
 // read it again and decide anew.
 var ErrConflict = errors.New("record was changed by somebody else")
 
+// MaxKeyBytes is the length of the longest key of a record.
+const MaxKeyBytes = 900
+
+// SpecialInKeys are the characters that count three times in the length of a
+// key, because servers want them escaped; control characters do, too.
+const SpecialInKeys = `%+~!\:*?"<>|`
+
+// CheckKey says why key cannot be that of a record, or nil: it has 1 to
+// MaxKeyBytes bytes of UTF-8.
+func CheckKey(key string) error {
+	n := len(key)
+	for _, r := range key {
+		if r < ' ' || r == 0x7f || strings.ContainsRune(SpecialInKeys, r) {
+			n += 2
+		}
+	}
+	switch {
+	case n == 0:
+		return errors.New("key of a record is empty")
+	case n > MaxKeyBytes:
+		return fmt.Errorf("key of a record has %d bytes, at most %d are possible", n, MaxKeyBytes)
+	case !utf8.ValidString(key):
+		return fmt.Errorf("key %q of a record is not UTF-8", key)
+	}
+	return nil
+}
+
 // Coordinator is what the gateways of a bucket agree through: small records
 // that are changed by compare-and-swap, and sessions that end when a gateway
 // does not renew them. Records are linearizable: a Get that begins after a Put
-// has returned sees it. Keys are any text up to 900 bytes without control
-// characters.
+// has returned sees it. Keys are what [CheckKey] allows.
 //
 // Errors other than ErrConflict mean that the coordinator cannot be reached or
 // did not answer, and that the call may or may not have been carried out;
@@ -51,9 +80,10 @@ type Coordinator interface {
 	List(ctx context.Context, prefix string) ([]string, error)
 
 	// Await returns the record when it has another version than v, or what it
-	// has when ctx ends (with the error of ctx). pace says how often an
-	// implementation that can only ask may do so; one that is told of changes
-	// ignores it.
+	// is known of it when ctx ends (with the error of ctx), or another error as
+	// soon as the coordinator does not answer. An implementation that can only
+	// ask waits for pace(n) before it asks for the n+1st time; one that is told
+	// of changes ignores pace.
 	Await(ctx context.Context, key string, v Version, pace func(asked int) time.Duration) (RecordState, error)
 
 	// Ended reports whether a session has ended. It is false while the session

@@ -1,0 +1,6 @@
+package lease
+
+import "golang.org/x/sys/unix"
+
+// bootClock goes on while the machine sleeps (clock_gettime(2)).
+const bootClock = unix.CLOCK_BOOTTIME
