@@ -44,7 +44,7 @@ func (s *spool) base(p *parcel, c *content, epoch uint64) bool {
 		p.Append = c.appendsFrom()
 		p.cutRecord(c)
 	case p.moved || p.ETag == "":
-		p.ETag, p.Whole = s.fs.versionAt(p.Path), true
+		p.ETag, p.Whole = s.fs.versionAt(p.Path), p.moved || !f.exclusive
 	}
 	if sl := s.slots[p.Path]; sl != nil {
 		sl.coming = p

@@ -161,8 +161,8 @@ type Directories interface {
 	ReadDir(ctx context.Context, d *DirHandle, off uint64, emit func(DirEntry) bool) error
 	// ReadDirPlus is ReadDir with attributes where they are at hand.
 	ReadDirPlus(ctx context.Context, d *DirHandle, off uint64, emit func(DirEntry) bool) error
-	// FsyncDir returns when every removal that was acknowledged is in S3; with
-	// Options.CommitLocal, everything that was.
+	// FsyncDir returns when everything that was acknowledged is in S3; with
+	// Options.FsyncLocal, every removal that was.
 	FsyncDir(ctx context.Context, id NodeID) error
 
 	// Mkdir makes a directory; Exist if anybody on any gateway was first.

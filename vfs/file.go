@@ -46,6 +46,7 @@ type file struct {
 	since     time.Time  // staged: since when
 	checked   time.Time  // a moment after which entry.ETag was the current version
 	tried     bool       // a PUT of a new file was begun
+	exclusive bool       // made here by O_EXCL, and not in S3 yet: a commit demands absence
 
 	// was is the path at which a file was that somebody else superseded.
 	was string
@@ -235,6 +236,9 @@ func (fs *FS) settle(n *node) {
 	} // else the kernel has heard nothing of this version
 	fs.markLocal(n, false)
 	n.mu.Unlock()
+	if f.exclusive {
+		fs.decisions.dropFile(f)
+	}
 	fs.dropUpload(up)
 	if c != nil {
 		path, named := fs.nodes.path(n)

@@ -144,18 +144,6 @@ func (fs *FS) showVersion(ctx context.Context, f *file, path string, e index.Ent
 	return nil
 }
 
-// Acquired notes that this gateway has been granted something that another one
-// had: what was known before it is not necessarily so any more.
-func (fs *FS) Acquired(context.Context) error {
-	fs.acquired.Store(fs.now().UnixNano())
-	return nil
-}
-
 // Releasing returns when all that was acknowledged here is in S3, before
 // another gateway is given something that this one had.
 func (fs *FS) Releasing(ctx context.Context) error { return fs.Sync(ctx, "") }
-
-// acquiredAt is when Acquired was last called.
-func (fs *FS) acquiredAt() time.Time {
-	return time.Unix(0, fs.acquired.Load())
-}

@@ -97,7 +97,8 @@ func (fs *FS) lookupLocal(p *node, name string) (Known, bool) {
 		fs.nodes.forget(n.id, 1)
 		return Known{}, false
 	}
-	return Known{Attr: fs.attrLocked(n.file), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}, true
+	ttl := fs.lend(fs.opts.DirTTL)
+	return Known{Attr: fs.attrLocked(n.file), EntryTTL: ttl, AttrTTL: ttl}, true
 }
 
 // outdated reports whether handles of n are open on another version than e,
@@ -119,7 +120,7 @@ func (fs *FS) outdated(n *node, e index.Entry) (store.ETag, bool) {
 // the kernel keeps one size for all of them. What it is told of another version
 // makes its pages useless.
 func (fs *FS) known(n *node, ans index.Answer) Known {
-	ttl := max(0, ans.Until.Sub(fs.now()))
+	ttl := fs.lend(ans.Until.Sub(fs.now()))
 	known := Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
 	if n.typ == TypeFile {
 		n.mu.Lock()
@@ -228,7 +229,7 @@ func (fs *FS) NegativeTTL(parent NodeID) time.Duration {
 	if !ok {
 		return 0
 	}
-	return fs.idx.NegativeTTL(path)
+	return fs.lend(fs.idx.NegativeTTL(path))
 }
 
 // Forget implements Lookups.
@@ -256,7 +257,8 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	path, named := fs.nodes.path(n)
 	n.mu.Lock()
 	if f := n.file; f != nil && (h != nil || !named || f.localLocked()) {
-		known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+		ttl := fs.lend(fs.opts.DirTTL)
+		known := Known{Attr: fs.attrLocked(f), EntryTTL: ttl, AttrTTL: ttl}
 		if !named {
 			known.Nlink = 0
 		}
@@ -310,5 +312,5 @@ func (fs *FS) rootAttr() Known {
 	if root.file != nil {
 		e = root.file.entry
 	}
-	return Known{Attr: fs.attrOf(root, e), EntryTTL: time.Hour, AttrTTL: fs.opts.DirTTL}
+	return Known{Attr: fs.attrOf(root, e), EntryTTL: time.Hour, AttrTTL: fs.lend(fs.opts.DirTTL)}
 }

@@ -190,6 +190,9 @@ func (f *file) newerLocked() bool { return f.shownLocked() || f.content.generati
 // after it.
 func (fs *FS) freshLocked(f *file, path string, began time.Time) bool {
 	limit := began.Add(-fs.opts.OpenTTL)
+	if acquired := fs.acquiredAt(); acquired.After(limit) && acquired.Before(began) {
+		limit = acquired
+	}
 	if f.content == nil && fs.opts.OpenTTL > 0 && f.entry.Attr != nil {
 		if c, etag, checked := fs.cache.open(fs, path); c != nil && etag == f.entry.ETag && !checked.Before(limit) {
 			f.content, f.checked = c, checked
@@ -259,10 +262,15 @@ func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, 
 
 // createNew is open(2) with O_CREAT of a name that does not exist.
 func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path string, flags int, mode uint32) (Known, *Handle, error) {
-	var err error
 	e := fs.newEntry(c, p, name, TypeFile, mode)
 	staged := fs.staged.match(name)
 	if flags&syscall.O_EXCL != 0 && !staged {
+		if err := fs.enter(ctx); err != nil {
+			return Known{}, nil, fs.fault("create", path, err)
+		}
+		if known, h, done, err := fs.createHere(ctx, p, name, path, flags, e); done {
+			return known, h, err
+		}
 		if err := fs.claimName(ctx, path, &e, store.Body{}); err != nil {
 			return Known{}, nil, err
 		}
@@ -281,12 +289,7 @@ func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path strin
 		}
 		return fs.createExisting(ctx, p.id, name, path, flags)
 	}
-	f := fs.fileLocked(n, e)
-	h.f, h.keep = f, true
-	h.addLocked()
-	fs.handles.Add(1)
-	err = fs.startNewLocked(h, path)
-	known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+	known, err := fs.openNewLocked(h, fs.fileLocked(n, e), path)
 	n.mu.Unlock()
 	if err != nil {
 		fs.Release(h)
@@ -295,6 +298,16 @@ func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path strin
 	}
 	fs.touchDir(p)
 	return known, h, nil
+}
+
+// openNewLocked opens f, which is new, with h. n.mu is held.
+func (fs *FS) openNewLocked(h *Handle, f *file, path string) (Known, error) {
+	h.f, h.keep = f, true
+	h.addLocked()
+	fs.handles.Add(1)
+	err := fs.startNewLocked(h, path)
+	ttl := fs.lend(fs.opts.DirTTL)
+	return Known{Attr: fs.attrLocked(f), EntryTTL: ttl, AttrTTL: ttl}, err
 }
 
 // startNewLocked gives a new file its empty content. One whose name was
@@ -312,7 +325,7 @@ func (fs *FS) startNewLocked(h *Handle, path string) error {
 		return nil
 	}
 	f.wholeFrom = f.content.generation()
-	if h.appends {
+	if h.appends && !f.exclusive {
 		f.madeByAppendLocked()
 	}
 	fs.stageLocked(f, path)
@@ -361,6 +374,11 @@ func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body s
 		return fs.fault("create", path, waiting.explain(err))
 	}
 	defer unlock()
+	if e.Type == TypeDir {
+		if done, err := fs.claimDir(ctx, path, e); done || err != nil {
+			return fs.fault("mkdir", path, waiting.explain(err))
+		}
+	}
 	etag, err := fs.putNew(ctx, objectKey(path, e.Type), *e, body)
 	if store.IsKind(err, store.PreconditionFailed) {
 		fs.idx.Forget(path)
@@ -370,6 +388,9 @@ func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body s
 		return fs.fault("create", path, waiting.explain(err))
 	}
 	e.Size = body.Size
+	if e.Type == TypeFile {
+		fs.acquiredName(ctx, path) // before the index learns that the name is there now
+	}
 	if e.Type == TypeDir {
 		e.Marker = true
 		fs.idx.Made(path, *e)

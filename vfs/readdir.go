@@ -197,7 +197,7 @@ func (fs *FS) FsyncDir(ctx context.Context, id NodeID) error {
 	if err := fs.flushAttr(ctx, n); err != nil {
 		return err
 	}
-	if fs.opts.CommitLocal && !fs.opts.FsyncLocal {
+	if !fs.opts.CommitLocal || !fs.opts.FsyncLocal {
 		return fs.Sync(ctx, "")
 	}
 	return fs.fault("fsync", fs.pathOf(n), fs.deleter.flush(ctx))

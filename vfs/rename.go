@@ -53,6 +53,9 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 		return fs.renameDir(ctx, m)
 	}
 	ctx = waiting
+	if err := errors.Join(fs.release(ctx, src), fs.release(ctx, dst)); err != nil {
+		return waiting.explain(err)
+	}
 	unlock, err := fs.locks.lock(ctx, src, dst)
 	if err != nil {
 		return fs.fault("rename", src, waiting.explain(err))
@@ -274,6 +277,8 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	if m.parcel != nil {
 		fs.accepted(m.parcel, ids[len(ids)-1])
 	}
+	fs.exclusive.Remove(m.src)
+	fs.exclusive.Remove(m.dst)
 	fs.touchDir(m.from)
 	fs.touchDir(m.to)
 	if err != nil && r != nil { // not in the journal, so it must be in S3

@@ -56,6 +56,9 @@ func (fs *FS) replay(id journal.ID, it intent) error {
 	case intentRemove:
 		fs.replayRemove(id, it)
 		return nil
+	case intentMkdir:
+		fs.replayMkdir(id, it)
+		return nil
 	case intentAttr:
 		return fs.replayAttr(id, it)
 	case intentStaged:

@@ -356,6 +356,9 @@ func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info sto
 			f.content.moved(path, info.ETag)
 		}
 	}
+	if n.typ == TypeDir {
+		f.entry.Marker = true
+	}
 	fs.endAttrLocked(f)
 	if err := fs.recordAttrLocked(f, path); err != nil { // changed meanwhile: of this version now
 		fs.noteError(err)
@@ -363,6 +366,9 @@ func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info sto
 	fs.markLocal(n, f.localLocked())
 	fs.idx.Put(path, f.entry, fs.now())
 	n.mu.Unlock()
+	if n.typ == TypeDir {
+		fs.dirStored(path)
+	}
 	fs.settle(n)
 }
 

@@ -17,6 +17,9 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	ctx = waiting
+	if err := fs.release(ctx, path); err != nil {
+		return waiting.explain(err)
+	}
 	unlock, err := fs.locks.lock(ctx, path)
 	if err != nil {
 		return fs.fault("unlink", path, waiting.explain(err))
@@ -38,6 +41,7 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	if err := fs.removeName(ctx, n, path, path); err != nil {
 		return fs.fault("unlink", path, err)
 	}
+	fs.exclusive.Remove(path)
 	fs.touchDir(p)
 	return nil
 }
