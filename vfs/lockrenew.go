@@ -146,4 +146,10 @@ func (fs *FS) showVersion(ctx context.Context, f *file, path string, e index.Ent
 
 // Releasing returns when all that was acknowledged here is in S3, before
 // another gateway is given something that this one had.
-func (fs *FS) Releasing(ctx context.Context) error { return fs.Sync(ctx, "") }
+func (fs *FS) Releasing(ctx context.Context) error {
+	err := fs.Sync(ctx, "")
+	if KindOf(err) == Stale { // S3 refused something for good, which is kept: it will not come
+		err = fs.Sync(ctx, "")
+	}
+	return err
+}

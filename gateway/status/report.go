@@ -74,10 +74,11 @@ type Report struct {
 	Goroutines int    `json:"goroutines"`
 	OpenFDs    int    `json:"open_fds"` // file descriptors of the process; 0 where the system does not say
 
-	S3       Reach     `json:"s3"`
-	Memory   Memory    `json:"memory"`
-	Files    vfs.Stats `json:"files"`
-	Requests []Request `json:"requests"` // by kind, those that occurred
+	S3       Reach        `json:"s3"`
+	Memory   Memory       `json:"memory"`
+	Files    vfs.Stats    `json:"files"`
+	Locks    []LockReport `json:"locks,omitempty"` // sorted by SortLocks
+	Requests []Request    `json:"requests"`        // by kind, those that occurred
 }
 
 // Reach tells whether S3 answers. The counts are since the start.
