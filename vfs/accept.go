@@ -65,9 +65,12 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 		if err := fs.spool.room(ctx, c.length()); err != nil {
 			return nil, err
 		}
-		p := &parcel{f: f, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now()}}
+		lost, err := fs.guard(path)
+		if err != nil {
+			return nil, fs.notCommitted(f, path, store.Precondition{}, err)
+		}
+		p := &parcel{f: f, lost: lost, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now()}}
 		_, e.Name = splitPath(path)
-		var err error
 		if p.Meta, err = fs.encode(e); err != nil {
 			return nil, err
 		}

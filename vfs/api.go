@@ -128,6 +128,7 @@ type Operations interface {
 	Directories
 	Files
 	XAttrs
+	Locks
 }
 
 // Lookups finds nodes and changes their attributes.

@@ -108,7 +108,7 @@ func (fs *FS) sendAppend(ctx context.Context, s *shipment) (sent bool, err error
 		return true, nil // only a record that is not complete
 	}
 	if err == nil {
-		err = fs.carryOut(ctx, s, a)
+		err = fs.underLock(ctx, s.key, func(ctx context.Context) error { return fs.carryOut(ctx, s, a) })
 	}
 	if err != nil {
 		return true, fs.notCommitted(s.f, s.key, s.cond, fmt.Errorf("append of %d bytes behind the first %d: %w", a.size, t.lo, err))

@@ -60,7 +60,7 @@ func (fs *FS) underName(ctx context.Context, f *file, do func(ctx context.Contex
 func (f *file) lostName() (was string, unlinked bool) {
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
-	f.superseded = f.superseded || !f.removed
+	f.superseded = f.superseded || !f.removed && !f.revived
 	return f.was, f.removed
 }
 
@@ -117,7 +117,7 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 				return err
 			}
 		}
-		err = fs.ship(ctx, &s)
+		err = fs.underLock(ctx, key, func(ctx context.Context) error { return fs.ship(ctx, &s) })
 	}
 	if err != nil {
 		return fs.notCommitted(f, path, s.cond, err)

@@ -53,6 +53,8 @@ type file struct {
 	// superseded says that somebody else replaced or removed the name; a
 	// commit is Stale.
 	superseded bool
+	// revived says that a lock was taken since, so that it goes on at was.
+	revived bool
 	// removed says that this gateway removed or replaced the name; what is
 	// written goes nowhere, as for any unlinked file.
 	removed bool
@@ -105,6 +107,10 @@ func (f *file) dirty() bool {
 	defer f.node.mu.Unlock()
 	return f.dirtyLocked()
 }
+
+// goneLocked reports whether the name stands for something else now, so that
+// the file cannot be opened any more.
+func (f *file) goneLocked() bool { return f.superseded || f.revived }
 
 func (f *file) wholeLocked() bool { return f.wholeFrom > f.committed }
 
@@ -269,19 +275,44 @@ func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, check
 // or removed: open handles stay on the version that they have, and the name
 // gets a new node.
 func (fs *FS) supersede(n *node) {
+	fs.supersedeIf(n, func(*file) bool { return true })
+}
+
+// supersedeFrom is supersede for an answer that was about the version tag. It
+// reports false, and does nothing, if the file has come to another one since,
+// or was written: a lock was granted on it.
+func (fs *FS) supersedeFrom(n *node, tag store.ETag) bool {
+	return fs.supersedeIf(n, func(f *file) bool { return f.entry.ETag == tag && !f.dirtyLocked() })
+}
+
+func (fs *FS) supersedeIf(n *node, still func(*file) bool) bool {
 	path, named := fs.nodes.path(n)
-	n.mu.Lock()
-	if n.file != nil {
-		n.file.superseded = true
+	mark := func(f *file) {
+		f.superseded = true
 		if named {
-			n.file.was = path
+			f.was = path
 		}
+	}
+	n.mu.Lock()
+	f := n.file
+	if f != nil && !still(f) {
+		n.mu.Unlock()
+		return false
+	}
+	if f != nil {
+		mark(f)
 	}
 	n.mu.Unlock()
 	if p, name := fs.nodes.parentOf(n); p != nil {
 		fs.nodes.detach(n)
 		fs.invalidator().InvalidateEntry(p.id, name)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.file != nil && n.file != f { // opened meanwhile
+		mark(n.file)
+	}
+	return true
 }
 
 // remoteChange is told by the index that S3 holds something else at path than
@@ -300,11 +331,15 @@ func (fs *FS) remoteChange(path string) {
 	f := n.file
 	local := f != nil && f.localLocked()
 	replaced := f != nil && f.handles > 0 && f.shownLocked() && (!ok || e.ETag != f.entry.ETag && f.appenders == 0)
+	var tag store.ETag
+	if replaced {
+		tag = f.entry.ETag
+	}
 	n.mu.Unlock()
 	switch p, name := fs.nodes.parentOf(n); {
 	case local || p == nil:
 	case replaced:
-		fs.supersede(n)
+		fs.supersedeFrom(n, tag)
 	case !ok:
 		fs.nodes.detachIdle(n)
 		fs.invalidator().InvalidateEntry(p.id, name)

@@ -40,6 +40,7 @@ type FS struct {
 	session      string // tells what this state directory has sent from what others have
 	trees        *trees
 	locks        *pathLocks
+	fileLocks    fileLocks // taken through handles
 	nodes        *nodeTable
 	links        *lru.Cache[store.ETag, string] // targets of symbolic links
 	removed      *lru.Cache[NodeID, Attr]       // directories that may still be open

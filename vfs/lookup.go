@@ -48,9 +48,8 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if n == nil {
 		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
 	}
-	if fs.outdated(n, ans.Entry) {
+	if tag, old := fs.outdated(n, ans.Entry); old && fs.supersedeFrom(n, tag) {
 		fs.nodes.forget(n.id, 1)
-		fs.supersede(n)
 		if n = fs.nodes.intern(p, name, ans.Type, true); n == nil {
 			return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
 		}
@@ -108,17 +107,18 @@ func (fs *FS) lookupLocal(p *node, name string) (Known, bool) {
 	return Known{Attr: fs.attrLocked(n.file), EntryTTL: ttl, AttrTTL: ttl}, true
 }
 
-// outdated reports whether handles of n are open on another version than e.
-func (fs *FS) outdated(n *node, e index.Entry) bool {
+// outdated reports whether handles of n are open on another version than e,
+// and on which.
+func (fs *FS) outdated(n *node, e index.Entry) (store.ETag, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.file
 	if f == nil || f.handles == 0 || f.appenders > 0 || !f.shownLocked() || f.localLocked() || f.entry.ETag == e.ETag {
-		return false
+		return "", false
 	}
 	path, ok := fs.nodes.path(n)
 	now, known := fs.idx.Peek(path) // e may be older than a commit of this gateway
-	return !ok || !known || now.ETag != f.entry.ETag
+	return f.entry.ETag, !ok || !known || now.ETag != f.entry.ETag
 }
 
 // known is an answer of the index as a front end gets it. A file that is open
@@ -151,14 +151,21 @@ func (fs *FS) known(n *node, ans index.Answer) Known {
 
 // dropName takes the name from a node that S3 no longer has.
 func (fs *FS) dropName(n *node) {
+	if _, named := fs.nodes.path(n); !named {
+		return
+	}
 	n.mu.Lock()
 	f := n.file
 	open := f != nil && f.handles > 0 && !f.localLocked()
 	local := f != nil && f.localLocked()
+	var tag store.ETag
+	if open {
+		tag = f.entry.ETag
+	}
 	n.mu.Unlock()
 	switch {
 	case open:
-		fs.supersede(n)
+		fs.supersedeFrom(n, tag)
 	case !local:
 		fs.nodes.detachIdle(n)
 	}
@@ -281,7 +288,8 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	if err != nil && !gone {
 		return Known{}, fs.fault("getattr", path, err)
 	}
-	if gone || ans.Type != n.typ || fs.outdated(n, ans.Entry) {
+	tag, old := fs.outdated(n, ans.Entry)
+	if gone || ans.Type != n.typ || old && fs.supersedeFrom(n, tag) {
 		return fs.attrOfReplaced(n, path)
 	}
 	return fs.known(n, ans), nil

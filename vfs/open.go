@@ -29,6 +29,8 @@ type Handle struct {
 	wrote atomic.Uint64 // generation of the last write through this handle
 	read  atomic.Bool   // something was read: the kernel has dropped older pages
 
+	locked atomic.Bool // a lock was taken through it
+
 	mu   sync.Mutex
 	next int64 // guarded by mu: where a sequential reader goes on
 	runs int   // guarded by mu: how many reads in a row were sequential
@@ -128,14 +130,14 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 		return fs.overwrite(ctx, h, path)
 	}
 	n.mu.Lock()
-	local := f.content != nil && !f.superseded && (f.removed && f.newerLocked() || f.dirtyLocked())
+	local := f.content != nil && !f.goneLocked() && (f.removed && f.newerLocked() || f.dirtyLocked())
 	if local || fs.freshLocked(f, path, began) {
 		h.keep = local || f.entry.ETag == n.pageETag
 		h.giveLocked()
 		n.mu.Unlock()
 		return nil
 	}
-	superseded := f.superseded
+	superseded := f.goneLocked()
 	sole := !superseded && fs.soleLocked(h, path)
 	if sole {
 		h.giveLocked()
@@ -211,7 +213,7 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 	f, n := h.f, h.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if f.superseded {
+	if f.goneLocked() {
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	if f.content != nil && (f.dirtyLocked() || f.handles > 1) {
@@ -439,10 +441,12 @@ func (fs *FS) Release(h *Handle) {
 			if err := fs.commit(fs.bg, f); err != nil {
 				fs.noteError(err)
 			}
+			fs.dropLocks(h)
 			fs.settle(n)
 		})
 		return
 	}
+	fs.dropLocks(h)
 	if last {
 		fs.settle(n)
 	}

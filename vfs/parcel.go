@@ -26,6 +26,7 @@ type parcel struct {
 	rebased bool            // that version has more than p and what p is based on
 	err     error           // why S3 did not take it
 	over    chan struct{}   // closed when it is in S3, refused or dropped
+	lost    <-chan struct{} // closed when a lock that its path had is lost; may be nil
 	live    context.Context // ends when dropped becomes true
 	drop    context.CancelFunc
 }

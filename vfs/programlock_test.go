@@ -243,11 +243,11 @@ func TestLockFilesOfOthers(t *testing.T) {
 // a file under swamp's lock, while some are killed.
 func TestLockFileCounter(t *testing.T) {
 	for _, gateways := range []int{1, 2} {
-		t.Run(strconv.Itoa(gateways), func(t *testing.T) { countUnderLock(t, gateways, 25) })
+		t.Run(strconv.Itoa(gateways), func(t *testing.T) { countUnderLockFile(t, gateways, 25) })
 	}
 }
 
-func countUnderLock(t *testing.T, gateways, each int) {
+func countUnderLockFile(t *testing.T, gateways, each int) {
 	s, c := store.Store(mem.New()), newClub()
 	var worlds []*world
 	var hosts []*populace

@@ -68,6 +68,9 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 	if err := fs.recheckMove(ctx, m); err != nil {
 		return waiting.explain(err)
 	}
+	if err := errors.Join(fs.checkLock("rename", src), fs.checkLock("rename", dst)); err != nil {
+		return err
+	}
 	return waiting.explain(fs.renameFile(ctx, m))
 }
 

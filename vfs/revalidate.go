@@ -158,12 +158,24 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 		n.mu.Unlock()
 		return f.staysAsItIs() // written meanwhile: what is here is newer
 	}
-	if f.heldLocked() && f.entry.ETag != e.ETag {
+	if now, ok := fs.idx.Peek(path); !ok || now.ETag != e.ETag {
+		n.mu.Unlock()
+		return errOutdated // under the lock, so that e is not older than a commit
+	}
+	tag := f.entry.ETag
+	if f.heldLocked() && tag == e.ETag { // somebody else was quicker
+		f.checked = latest(f.checked, asOf)
+		n.mu.Unlock()
+		return nil
+	}
+	if f.heldLocked() {
 		n.mu.Unlock()
 		if done, err := fs.follow(f, path, e, obj, asOf); done || err != nil {
 			return err
 		}
-		fs.supersede(n)
+		if !fs.supersedeFrom(n, tag) {
+			return errOutdated
+		}
 		fs.preload(path, e, obj, asOf)
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}

@@ -46,6 +46,9 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	if err != nil {
 		return fs.fault("unlink", path, waiting.explain(err))
 	}
+	if err := fs.checkLock("unlink", path); err != nil {
+		return err
+	}
 	if err := fs.removeName(ctx, n, path, path); err != nil {
 		return fs.fault("unlink", path, err)
 	}

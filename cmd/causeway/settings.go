@@ -36,6 +36,10 @@ type settings struct {
 	cacheSize sizeValue
 	memory    sizeValue
 
+	// How it agrees with other gateways.
+	coordinator coordinatorValue
+	lockTTL     durationValue
+
 	// When a call has done its work.
 	commit     enumValue
 	fsync      enumValue
