@@ -137,9 +137,10 @@ func (s *spool) keepTries(p *parcel, a *appendCommit) {
 func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error {
 	f := p.f
 	p.result, p.size, p.rebased = a.entry.ETag, a.entry.Size, a.rebased
-	s := &shipment{f: f, c: f.contentNow(), path: p.Path, key: p.Path, entry: a.entry, attrGen: p.state.attrGen, gen: p.state.gen}
+	s := &shipment{f: f, path: p.Path, key: p.Path, entry: a.entry, attrGen: p.state.attrGen}
 	var err error
 	fs.spool.unlessDropped(p, func() {
+		s.c, s.gen = f.contentNow(), p.state.gen
 		var follows bool
 		if follows, err = fs.rebase(ctx, s, a, tail{lo: s.c.appendsFrom().From, gen: p.state.gen}); err != nil || !follows {
 			return

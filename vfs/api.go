@@ -161,7 +161,7 @@ type Directories interface {
 	// ReadDirPlus is ReadDir with attributes where they are at hand.
 	ReadDirPlus(ctx context.Context, d *DirHandle, off uint64, emit func(DirEntry) bool) error
 	// FsyncDir returns when every removal that was acknowledged is in S3; with
-	// Options.CommitLocal, everything that was.
+	// Options.CommitLocal, and not FsyncLocal, everything that was.
 	FsyncDir(ctx context.Context, id NodeID) error
 
 	// Mkdir makes a directory; Exist if anybody on any gateway was first.

@@ -57,7 +57,10 @@ type file struct {
 	removed bool
 	// full says that the last write found the disk full. A commit fails then,
 	// and the bytes are dropped: the program knows, and the disk needs room.
-	full   bool
+	full bool
+	// lost says that the acknowledged version, which the spool has, could not
+	// be brought back after that; see bringBack.
+	lost   bool
 	keptID string
 	upload *upload // parts sent ahead, or nil
 
@@ -159,7 +162,7 @@ func (f *file) countLocked(s *Stats) {
 }
 
 func (f *file) sizeLocked() int64 {
-	if f.content != nil {
+	if f.content != nil && !f.lost {
 		return f.content.length()
 	}
 	return f.entry.Size
@@ -202,7 +205,7 @@ func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error 
 // that can still be sent. A commit that failed has left its bytes to recover;
 // a temporary file stays nevertheless, since its rename may be tried again.
 func (f *file) neededLocked() bool {
-	if f.attrDirtyLocked() {
+	if f.attrDirtyLocked() || f.lost && !f.removed {
 		return true
 	}
 	return f.dirtyLocked() && !f.superseded && (f.staged || f.keptID == "")
@@ -318,7 +321,7 @@ func (fs *FS) attrLocked(f *file) Attr {
 	if f.dirtyLocked() {
 		a.ETag = ""
 	}
-	if f.removed || f.superseded {
+	if f.removed || f.superseded && !f.lost {
 		a.Nlink = 0
 	}
 	return a

@@ -31,7 +31,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if fs.denyAway(path) {
 		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist, Err: errAway}
 	}
-	ans, err := fs.ask(ctx, path, fs.idx.Lookup)
+	ans, err := fs.askName(ctx, path)
 	if err != nil {
 		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
 			fs.dropName(n)

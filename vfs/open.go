@@ -116,6 +116,9 @@ func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Tim
 // the local bytes if they are newer than S3, and else the current version.
 func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, began time.Time) error {
 	f, n := h.f, h.node
+	if err := fs.findLost(ctx, f, path); err != nil {
+		return err
+	}
 	if flags&syscall.O_TRUNC != 0 && h.writable {
 		if err := fs.needAttr(ctx, f, path); err != nil { // mode and owner stay
 			return err
@@ -409,8 +412,12 @@ func (fs *FS) Release(h *Handle) {
 	fs.handles.Add(-1)
 	if late {
 		fs.start(func(context.Context) {
-			if err := fs.commit(fs.bg, f); err != nil {
+			err := fs.commit(fs.bg, f)
+			if err != nil {
 				fs.noteError(err)
+			}
+			if fs.opts.CommitLocal && KindOf(err) == NoSpace {
+				fs.spoil(f)
 			}
 			fs.settle(n)
 		})
