@@ -225,7 +225,7 @@ func (fs *FS) appended(s *shipment, a *appendCommit) {
 	fs.committed(f, s)
 	if a.rebased {
 		n.mu.Lock()
-		n.pageETag = ""
+		n.pageETag, n.told = "", toldMany
 		n.mu.Unlock()
 		fs.invalidator().InvalidateNode(n.id)
 	}
@@ -297,7 +297,7 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 		e.Mtime = f.entry.Mtime
 	}
 	f.entry, f.checked = e, asOf
-	n.pageETag = ""
+	n.pageETag, n.told = "", toldMany
 	f.appendsLocked().moved++
 	n.mu.Unlock()
 	fs.invalidator().InvalidateNode(n.id)

@@ -24,6 +24,7 @@ type file struct {
 	content  *content // nil until the bytes are needed
 	seen     *content // the one that a caller was given last
 	checking bool     // a check is under way, whoever waits for it
+	awaited  bool     // one of the handles stands for an open that is told to try again
 
 	// entry is the file as this gateway shows it. Its ETag is the version
 	// that content derives from; empty if nothing was committed yet.
@@ -52,6 +53,7 @@ type file struct {
 	// superseded says that somebody else replaced or removed the name; a
 	// commit is Stale.
 	superseded bool
+	renewed    bool // and the name has another node, with the version that was at hand
 	// removed says that this gateway removed or replaced the name; what is
 	// written goes nowhere, as for any unlinked file.
 	removed bool
@@ -172,6 +174,7 @@ func (f *file) sizeLocked() int64 {
 func (fs *FS) wroteLocked(f *file) {
 	now := fs.now()
 	f.entry.Mtime, f.ctime = now, now
+	f.node.resizedLocked(f.content.length())
 	fs.markLocal(f.node, true)
 }
 
@@ -329,7 +332,7 @@ func (fs *FS) attrLocked(f *file) Attr {
 
 // attrOf is an entry as stat(2) shows it.
 func (fs *FS) attrOf(n *node, e index.Entry) Attr {
-	a := Attr{ID: n.id, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
+	a := Attr{ID: n.id, Ino: n.ino, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
 		Mtime: e.Mtime, Ctime: latest(e.Modified, e.Mtime), ETag: string(e.ETag)}
 	a.Mode = 0o666 &^ fs.opts.Umask
 	if e.Type == TypeDir {

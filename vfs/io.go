@@ -142,6 +142,9 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 		}
 		n.mu.Lock()
 		fs.wroteLocked(f)
+		if err != nil { // the kernel does not know how far the change went
+			n.told = toldMany
+		}
 		if path, ok := fs.nodes.path(n); ok && f.committed < gen {
 			fs.stageLocked(f, path)
 		}

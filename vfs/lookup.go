@@ -25,7 +25,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if known, ok := fs.lookupLocal(p, name); ok {
 		return known, nil
 	}
-	if fs.retries.pending(ctx, fs.now(), parent, name) {
+	if fs.retries.asksAgain(ctx, fs.now(), parent, name) {
 		fs.refreshName(ctx, path)
 	}
 	if fs.denyAway(path) {
@@ -49,7 +49,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 			return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
 		}
 	}
-	return fs.known(n, ans), nil
+	return fs.known(fs.fitting(n, path, ans.Entry), ans), nil
 }
 
 // refreshName asks S3 what a name is now, whatever the index knows. If it
@@ -98,7 +98,7 @@ func (fs *FS) lookupLocal(p *node, name string) (Known, bool) {
 		fs.nodes.forget(n.id, 1)
 		return Known{}, false
 	}
-	return Known{Attr: fs.attrLocked(n.file), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}, true
+	return Known{Attr: fs.tellLocked(n.file), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}, true
 }
 
 // outdated reports whether handles of n are open on another version than e.
@@ -129,6 +129,7 @@ func (fs *FS) known(n *node, ans index.Answer) Known {
 		case ans.ETag != n.pageETag:
 			n.pageETag = ""
 		}
+		n.tellLocked(known.Size)
 		n.mu.Unlock()
 	}
 	if ans.Attr == nil {
@@ -249,7 +250,7 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	path, named := fs.nodes.path(n)
 	n.mu.Lock()
 	if f := n.file; f != nil && (h != nil || !named || f.localLocked()) {
-		known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+		known := Known{Attr: fs.tellLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
 		if !named {
 			known.Nlink = 0
 		}
@@ -260,6 +261,9 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	if !named {
 		if a, ok := fs.removed.Get(n.id); ok {
 			return Known{Attr: a}, nil
+		}
+		if known, ok := fs.attrOfRenewed(ctx, id); ok {
+			return known, nil
 		}
 		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}
 	}
@@ -290,7 +294,7 @@ func (fs *FS) attrOfReplaced(n *node, path string) (Known, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return Known{Attr: fs.attrLocked(f)}, nil
+	return Known{Attr: fs.tellLocked(f)}, nil
 }
 
 // rootAttr is the root directory, which has no object and the mount's owner.

@@ -20,7 +20,6 @@ type bridge struct {
 	bytes      BytesReader // nil if ops is none
 	untouched  Untouched   // nil if ops is none
 	mover      Mover       // nil if ops is none
-	sizer      Sizer       // nil if ops is none
 	mountPoint string
 	kernel     kernel // set by Init
 	log        *eventLog
@@ -37,7 +36,6 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 	pages, _ := ops.(PageWriter)
 	untouched, _ := ops.(Untouched)
 	mover, _ := ops.(Mover)
-	sizer, _ := ops.(Sizer)
 	bytes, _ := ops.(BytesReader)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
@@ -45,7 +43,6 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 		pages:         pages,
 		untouched:     untouched,
 		mover:         mover,
-		sizer:         sizer,
 		bytes:         bytes,
 		log:           log,
 		now:           now,
