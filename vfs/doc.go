@@ -159,7 +159,10 @@
 // S3 has another one while handles are open, these keep theirs, the node loses
 // its name, Open is [Stale], and the name gets a new node at the lookup with
 // which the kernel answers that. Bytes that a handle still needs from a version
-// that is gone are [Stale] too, never zeros.
+// that is gone are [Stale] too, never zeros. A version of another size is a new
+// node also if nobody has the file open, since a kernel cannot be told reliably
+// that a node has another size than before; what is written or appended here
+// changes the size of a node as ever (sizes.go).
 //
 // Names and attributes may be as old as the index says (Options.DirTTL).
 //
