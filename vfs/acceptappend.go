@@ -48,13 +48,15 @@ func (s *spool) base(p *parcel, c *content, epoch uint64) bool {
 	}
 	if sl := s.slots[p.Path]; sl != nil {
 		sl.coming = p
-		if b := sl.sending; b != nil && !b.landed {
+		if b := sl.sending; b != nil && !b.landed || b != nil && b.Append != nil && !b.settled {
 			p.inherit(b)
 			p.after = b
 		}
 		if b := sl.waiting; b != nil {
 			p.inherit(b)
-			p.after = b.after
+			if p.after = b.after; p.after != nil && p.after.settled {
+				p.after = nil
+			}
 		}
 	}
 	return true
@@ -152,6 +154,7 @@ func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error
 		}
 		f.node.mu.Unlock()
 		fs.appended(s, a)
+		p.settled = true
 	})
 	return err
 }

@@ -285,6 +285,9 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 	if !same {
 		return true, nil // by a commit, which went behind it or before it
 	}
+	if waiting, sending := fs.spool.peek(path); waiting != nil || sending != nil {
+		return true, nil // the version may have what is on its way, and so the content would have it twice
+	}
 	followed, err := c.shift(ctx, shift{keep: -1, to: e.Size, gen: gen, base: data,
 		o: origin{key: path, etag: e.ETag, size: e.Size}})
 	if err != nil || !followed {
