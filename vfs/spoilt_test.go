@@ -26,7 +26,11 @@ func TestNoRoomAtClose(t *testing.T) {
 		w.must(err)
 		handles = append(handles, h)
 	}
-	stuck := func() bool { w.fs.spool.mu.Lock(); defer w.fs.spool.mu.Unlock(); return w.fs.spool.pause >= time.Second }
+	stuck := func() bool {
+		w.fs.spool.mu.Lock()
+		defer w.fs.spool.mu.Unlock()
+		return w.fs.spool.pause >= time.Second
+	}
 	if !eventually(20*time.Second, stuck) {
 		t.Fatal("the spool is not stuck")
 	}
