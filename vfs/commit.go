@@ -131,18 +131,6 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 	return nil
 }
 
-// giveUp drops the bytes of a file of which a write found the disk full, so
-// that there is room again. Other handles that read it are told.
-func (fs *FS) giveUp(f *file) {
-	f.node.mu.Lock()
-	c := f.content
-	f.node.mu.Unlock()
-	if _, err := c.truncate(fs.bg, 0); err != nil {
-		fs.noteError(fs.fault("truncate", "", err))
-	}
-	fs.bringBack(f)
-}
-
 // shipment is one commit on its way.
 type shipment struct {
 	f       *file
@@ -233,7 +221,7 @@ func (fs *FS) committed(f *file, s *shipment) {
 	}
 	s.c.rebase(origin{key: s.key, etag: s.entry.ETag, size: s.entry.Size}, s.gen)
 	f.committed = s.gen
-	f.staged = false
+	f.staged, f.lost = false, false
 	if f.exclusive {
 		f.exclusive = false
 		defer fs.decisions.dropFile(f)

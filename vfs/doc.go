@@ -167,7 +167,10 @@
 // theirs at the name, ours for `causeway recover`.
 //
 // fsync waits for S3, unless Options.FsyncLocal; so do fsync of a directory,
-// [FS.Sync] and Close. Names that must be exclusive (O_EXCL and mkdir unless
+// [FS.Sync] and Close. fsync ends when S3 has taken nothing for as long as the
+// file may take; what is waited for goes first. A close without room in the
+// journal or the spool fails and gives up what was written since the last
+// acknowledged version, as one whose writes found the disk full (spoilt.go). Names that must be exclusive (O_EXCL and mkdir unless
 // alone, NOREPLACE) and renames of what is only in S3 need S3 as ever. When the spool holds
 // Options.SpoolFiles or SpoolBytes, a write waits while S3 takes some, and is
 // NoSpace when it does not.
@@ -228,7 +231,10 @@
 // S3 has another one while handles are open, these keep theirs, the node loses
 // its name, Open is [Stale], and the name gets a new node at the lookup with
 // which the kernel answers that. Bytes that a handle still needs from a version
-// that is gone are [Stale] too, never zeros.
+// that is gone are [Stale] too, never zeros. A version of another size is a new
+// node also if nobody has the file open, since a kernel cannot be told reliably
+// that a node has another size than before; what is written or appended here
+// changes the size of a node as ever (sizes.go).
 //
 // Names and attributes may be as old as the index says (Options.DirTTL).
 //
@@ -346,7 +352,7 @@
 //
 // Locks of the last two lines are leaves, except that content.mu may be held
 // when diskCache.mu or ledger.mu is taken. Waiting for S3 happens with pathLocks
-// and the locks of a record only; waiting for the local disk also with node.mu. A parcel is sent without a
+// and the locks of a record only; waiting for the local disk also with spool.mu and node.mu. A parcel is sent without a
 // path lock, so that nobody waits for it: whoever removes or replaces its name
 // drops it from the spool, and if it is under way, lets what follows in S3 wait
 // until it is over. Invalidators are called with no lock of this list held but

@@ -24,6 +24,7 @@ type file struct {
 	content  *content // nil until the bytes are needed
 	seen     *content // the one that a caller was given last
 	checking bool     // a check is under way, whoever waits for it
+	awaited  bool     // one of the handles stands for an open that is told to try again
 
 	// entry is the file as this gateway shows it. Its ETag is the version
 	// that content derives from; empty if nothing was committed yet.
@@ -55,12 +56,16 @@ type file struct {
 	superseded bool
 	// revived says that a lock was taken since, so that it goes on at was.
 	revived bool
+	renewed bool // and the name has another node, with the version that was at hand
 	// removed says that this gateway removed or replaced the name; what is
 	// written goes nowhere, as for any unlinked file.
 	removed bool
 	// full says that the last write found the disk full. A commit fails then,
 	// and the bytes are dropped: the program knows, and the disk needs room.
-	full   bool
+	full bool
+	// lost says that the acknowledged version, which the spool has, could not
+	// be brought back after that; see bringBack.
+	lost   bool
 	keptID string
 	upload *upload // parts sent ahead, or nil
 
@@ -166,7 +171,7 @@ func (f *file) countLocked(s *Stats) {
 }
 
 func (f *file) sizeLocked() int64 {
-	if f.content != nil {
+	if f.content != nil && !f.lost {
 		return f.content.length()
 	}
 	return f.entry.Size
@@ -176,6 +181,7 @@ func (f *file) sizeLocked() int64 {
 func (fs *FS) wroteLocked(f *file) {
 	now := fs.now()
 	f.entry.Mtime, f.ctime = now, now
+	f.node.resizedLocked(f.content.length())
 	fs.markLocal(f.node, true)
 }
 
@@ -209,7 +215,7 @@ func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error 
 // that can still be sent. A commit that failed has left its bytes to recover;
 // a temporary file stays nevertheless, since its rename may be tried again.
 func (f *file) neededLocked() bool {
-	if f.attrDirtyLocked() {
+	if f.attrDirtyLocked() || f.lost && !f.removed {
 		return true
 	}
 	return f.dirtyLocked() && !f.superseded && (f.staged || f.keptID == "")
@@ -357,7 +363,7 @@ func (fs *FS) attrLocked(f *file) Attr {
 	if f.dirtyLocked() {
 		a.ETag = ""
 	}
-	if f.removed || f.superseded {
+	if f.removed || f.superseded && !f.lost {
 		a.Nlink = 0
 	}
 	return a
@@ -365,7 +371,7 @@ func (fs *FS) attrLocked(f *file) Attr {
 
 // attrOf is an entry as stat(2) shows it.
 func (fs *FS) attrOf(n *node, e index.Entry) Attr {
-	a := Attr{ID: n.id, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
+	a := Attr{ID: n.id, Ino: n.ino, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
 		Mtime: e.Mtime, Ctime: latest(e.Modified, e.Mtime), ETag: string(e.ETag)}
 	a.Mode = 0o666 &^ fs.opts.Umask
 	if e.Type == TypeDir {

@@ -25,7 +25,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if known, ok := fs.lookupLocal(p, name); ok {
 		return known, nil
 	}
-	if fs.retries.pending(ctx, fs.now(), parent, name) {
+	if fs.retries.asksAgain(ctx, fs.now(), parent, name) {
 		fs.refreshName(ctx, path)
 	}
 	if err := fs.lookAtLock(ctx, path); err != nil {
@@ -37,7 +37,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if fs.denyAway(path) {
 		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist, Err: errAway}
 	}
-	ans, err := fs.ask(ctx, path, fs.idx.Lookup)
+	ans, err := fs.askName(ctx, path)
 	if err != nil {
 		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
 			fs.dropName(n)
@@ -54,7 +54,7 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 			return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
 		}
 	}
-	return fs.known(n, ans), nil
+	return fs.known(fs.fitting(n, path, ans.Entry), ans), nil
 }
 
 // refreshName asks S3 what a name is now, whatever the index knows. If it
@@ -104,7 +104,7 @@ func (fs *FS) lookupLocal(p *node, name string) (Known, bool) {
 		return Known{}, false
 	}
 	ttl := fs.lend(fs.opts.DirTTL)
-	return Known{Attr: fs.attrLocked(n.file), EntryTTL: ttl, AttrTTL: ttl}, true
+	return Known{Attr: fs.tellLocked(n.file), EntryTTL: ttl, AttrTTL: ttl}, true
 }
 
 // outdated reports whether handles of n are open on another version than e,
@@ -141,6 +141,7 @@ func (fs *FS) known(n *node, ans index.Answer) Known {
 		case ans.ETag != n.pageETag:
 			n.pageETag = ""
 		}
+		n.tellLocked(known.Size)
 		n.mu.Unlock()
 	}
 	if ans.Attr == nil {
@@ -269,7 +270,7 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	n.mu.Lock()
 	if f := n.file; f != nil && (h != nil || !named || f.localLocked()) {
 		ttl := fs.lend(fs.opts.DirTTL)
-		known := Known{Attr: fs.attrLocked(f), EntryTTL: ttl, AttrTTL: ttl}
+		known := Known{Attr: fs.tellLocked(f), EntryTTL: ttl, AttrTTL: ttl}
 		if !named {
 			known.Nlink = 0
 		}
@@ -280,6 +281,9 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	if !named {
 		if a, ok := fs.removed.Get(n.id); ok {
 			return Known{Attr: a}, nil
+		}
+		if known, ok := fs.attrOfRenewed(ctx, id); ok {
+			return known, nil
 		}
 		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}
 	}
@@ -311,7 +315,7 @@ func (fs *FS) attrOfReplaced(n *node, path string) (Known, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return Known{Attr: fs.attrLocked(f)}, nil
+	return Known{Attr: fs.tellLocked(f)}, nil
 }
 
 // rootAttr is the root directory, which has no object and the mount's owner.

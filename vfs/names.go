@@ -152,7 +152,7 @@ func (fs *FS) notALink(ctx context.Context, path string, again bool) error {
 	if again {
 		return &Error{Op: "readlink", Path: path, Kind: Invalid}
 	}
-	fs.retries.again(ctx, fs.now())
+	fs.retries.again(ctx, fs.now(), false)
 	return &Error{Op: "readlink", Path: path, Kind: Stale}
 }
 

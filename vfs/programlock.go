@@ -172,10 +172,6 @@ func (fs *FS) viewLock(ctx context.Context, h *Handle, path string) error {
 	return nil
 }
 
-// Direct reports whether what h reads is for its reader alone, so that a front
-// end must not keep it for others.
-func (fs *FS) Direct(h *Handle) bool { return h.view != nil }
-
 // readView reads from a view.
 func readView(view, p []byte, off int64) int {
 	if off >= int64(len(view)) {

@@ -214,7 +214,9 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	fs.markLocal(n, true)
 	n.mu.Unlock()
 	if old, _ := fs.spool.peek(it.Path); old != nil {
-		p.inherit(old)
+		if p.Append == nil || old.Append == nil { // else p knows of it, unless it was in S3 before
+			p.inherit(old)
+		}
 		fs.ledger.done(old.id)
 	}
 	fs.spool.put(p)

@@ -231,7 +231,7 @@ func (fs *FS) preload(path string, e index.Entry, obj *store.Object, asOf time.T
 	}
 	f := fs.fileLocked(n, e)
 	c, err := fs.loadLocked(f, path, e, asOf)
-	f.handles++ // keeps the file until the second try
+	fs.holdLocked(f)
 	n.mu.Unlock()
 	if err == nil {
 		err = fs.pour(obj.Body, obj.Offset, sink{c: c})
@@ -239,14 +239,28 @@ func (fs *FS) preload(path string, e index.Entry, obj *store.Object, asOf time.T
 	if err != nil {
 		fs.noteError(fs.fault("open", path, err))
 	}
+}
+
+// holdLocked keeps f for the second try of an open.
+func (fs *FS) holdLocked(f *file) {
+	f.handles++
+	f.awaited = true
 	fs.start(func(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(preloadTime):
 		}
-		n.mu.Lock()
-		f.handles--
-		n.mu.Unlock()
-		fs.settle(n)
+		f.node.mu.Lock()
+		f.arrivedLocked()
+		f.node.mu.Unlock()
+		fs.settle(f.node)
 	})
+}
+
+// arrivedLocked ends what holdLocked began.
+func (f *file) arrivedLocked() {
+	if f.awaited {
+		f.awaited = false
+		f.handles--
+	}
 }

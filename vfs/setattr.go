@@ -58,6 +58,11 @@ func (set SetAttr) apply(f *file, a *index.Attr) error {
 // changeAttr changes attributes of n; they are sent with the next commit or
 // on their own in a while.
 func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *index.Attr) error) error {
+	if f := n.fileState(); f != nil {
+		if err := fs.findLost(ctx, f, fs.pathOf(n)); err != nil {
+			return fs.fault("setattr", fs.pathOf(n), err)
+		}
+	}
 	e, err := fs.entryOf(ctx, n)
 	if err != nil {
 		return err

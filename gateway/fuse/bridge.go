@@ -20,7 +20,6 @@ type bridge struct {
 	bytes      BytesReader // nil if ops is none
 	untouched  Untouched   // nil if ops is none
 	mover      Mover       // nil if ops is none
-	sizer      Sizer       // nil if ops is none
 	private    Private     // nil if ops is none
 	mountPoint string
 	kernel     kernel // set by Init
@@ -38,7 +37,6 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 	pages, _ := ops.(PageWriter)
 	untouched, _ := ops.(Untouched)
 	mover, _ := ops.(Mover)
-	sizer, _ := ops.(Sizer)
 	bytes, _ := ops.(BytesReader)
 	private, _ := ops.(Private)
 	return &bridge{
@@ -47,7 +45,6 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 		pages:         pages,
 		untouched:     untouched,
 		mover:         mover,
-		sizer:         sizer,
 		private:       private,
 		bytes:         bytes,
 		log:           log,
@@ -55,11 +52,9 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 	}
 }
 
-// Private is what vfs.Operations may have beside: files that not everybody sees
-// alike, and names whose absence must be asked for each time.
+// Private is what vfs.Operations may have beside, for names whose absence must be
+// asked for each time.
 type Private interface {
-	// Direct reports whether nothing that is read through h may be kept.
-	Direct(h *vfs.Handle) bool
 	// Volatile reports whether it must not be kept that name does not exist.
 	Volatile(parent vfs.NodeID, name string) bool
 }

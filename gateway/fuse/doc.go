@@ -34,6 +34,16 @@
 // handles of a node share the pages, so vfs must not read different versions
 // through two handles of one node.
 //
+// Sizes: the kernel keeps one for a node, and what a read brings less than that
+// it fills up with zeros. It cannot be told of another one with certainty: while
+// a notification or any answer about the node is taken in, the sizes in answers
+// to requests under way are ignored, be it a stat or a read that was short
+// (TestMountOtherSize lets that happen each time). So vfs gives a version of
+// another size another node, whose size comes with its number, and open is
+// ESTALE, upon which the kernel looks the name up again. Where vfs cannot do
+// that (Handle.Direct), the file is opened with FOPEN_DIRECT_IO, and the size
+// that the kernel keeps does not matter to reads.
+//
 // Writes go through to vfs at once; the kernel's writeback cache, which turns
 // appends into overwrites, is off. A file opened O_WRONLY|O_APPEND bypasses
 // the pages, for the kernel would fill in its appends where it believes the
