@@ -71,6 +71,7 @@ const defaultLockTTL = s3lock.DefaultTTL
 func (s *settings) lockFlags(f *pflag.FlagSet) {
 	s.lockTTL = durationValue(defaultLockTTL)
 	f.Var(&s.coordinator, "coordinator", "what gateways agree about locks through: the bucket, or etcd, which is faster; the same one for all gateways of a bucket")
+	f.BoolVar(&s.etcdTLS, "etcd-tls", false, "connect to etcd with TLS; user and password are $"+etcdUser+" and $"+etcdPassword)
 	f.Var(&s.lockTTL, "lock-ttl", "`AGE` at which the locks of a gateway that does not answer any more go to others, from 3s")
 }
 

@@ -39,6 +39,7 @@ type settings struct {
 	// How it agrees with other gateways.
 	coordinator coordinatorValue
 	lockTTL     durationValue
+	etcdTLS     bool
 
 	// When a call has done its work.
 	commit     enumValue

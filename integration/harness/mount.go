@@ -234,6 +234,13 @@ func (m *Mount) Status() map[string]any {
 	return status
 }
 
+// Causeway returns a command that runs the binary as the user of this mount.
+func (m *Mount) Causeway(args ...string) *exec.Cmd {
+	cmd := exec.Command(m.path, args...)
+	cmd.Env = m.env
+	return cmd
+}
+
 // Path is a path below the mount point.
 func (m *Mount) Path(elem ...string) string {
 	return filepath.Join(append([]string{m.Dir}, elem...)...)
