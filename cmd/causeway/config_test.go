@@ -68,6 +68,8 @@ func sample(t *testing.T, f *pflag.Flag) string {
 		return "77s"
 	case *modeValue:
 		return "0027"
+	case *coordinatorValue:
+		return "etcd://10.0.0.1:2379,h:1234"
 	}
 	switch f.Value.Type() {
 	case "bool":
@@ -76,7 +78,7 @@ func sample(t *testing.T, f *pflag.Flag) string {
 		return "some-text"
 	case "stringSlice":
 		return "*.one,*.two"
-	case "uint32", "int64":
+	case "uint32", "int64", "uint64":
 		return "77"
 	}
 	t.Fatalf("flag --%s has the type %s, of which this test knows no sample", f.Name, f.Value.Type())
@@ -294,7 +296,7 @@ func TestUsageErrors(t *testing.T) {
 		{"mount", "s3://b", "/mnt", "--commit", "local", "--spool-size", "0"},
 		{"mount", "s3://b", "/mnt", "--commit", "local", "--spool-age", "-1s"},
 		{"mount", "s3://b", "/mnt", "--no-such-flag"},
-		{"mount", "s3://b", "/mnt", "--coordinator", "etcd://x"},
+		{"mount", "s3://b", "/mnt", "--coordinator", "zookeeper://x"},
 		{"up", "a", "b"},
 		{"status", "a", "b"},
 		{"recover", "cp", "id"},
