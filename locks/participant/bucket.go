@@ -235,7 +235,7 @@ func (n *node) absorbBucket() {
 		case slices.ContainsFunc(mine, func(e record.Entry) bool { return e.Ticket == u.ticket }):
 			u.ok = true
 			b.tried = n.p.opts.Now()
-			close(b.inside)
+			n.p.wg.Go(n.s.goInside)
 		case n.rec.Waiting(u.ticket) < 0:
 			u.ticket = ""
 		}
@@ -260,6 +260,21 @@ func (n *node) absorbBucket() {
 		b.since, b.alone, b.every = sole, true, soleEvery
 		n.p.wg.Go(func() { n.s.becomeSole(sole) })
 	}
+}
+
+// goInside lets the gateway go to work, once nothing that it knows is from
+// before: others may have decided alone until now.
+func (s *session) goInside() {
+	for wait := 100 * time.Millisecond; s.p.opts.Acquired(s.ctx) != nil; wait = min(2*wait, 10*time.Second) {
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-s.ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+	close(s.bucket.inside)
 }
 
 // becomeSole lets the gateway decide alone, once it knows what others have done.
