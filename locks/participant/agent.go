@@ -204,7 +204,11 @@ func (n *node) await(ctx context.Context, p plan) error {
 	pace := func(int) time.Duration {
 		return max(min(3*rtt*time.Duration(1+p.place), slowest), time.Millisecond)
 	}
-	limited, cancel := context.WithTimeout(ctx, watchEvery)
+	limit := watchEvery
+	if p.limit > 0 {
+		limit = min(limit, p.limit)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	gen := p.gen
 	state, err := n.p.coord.Await(limited, n.key, ver, pace)

@@ -40,6 +40,9 @@ type bucket struct {
 	yield   bool   // nobody uses it
 	want    bool   // to have it alone, if nobody else is there
 	since   uint64 // the fence with which alone began last
+	// stale is the fence below which what is kept for nobody must be asked for
+	// anew: of the same paths more was granted since, without records.
+	stale uint64
 
 	worked time.Time // when it was last used
 	tried  time.Time // when it was last tried to have it alone
@@ -145,7 +148,7 @@ func (s *session) floor() uint64 {
 // nextSole returns the fence of a grant without a record.
 func (s *session) nextSole() uint64 {
 	s.bucket.grants++
-	return s.bucket.era<<eraBits + 2<<(eraBits-2) + s.bucket.grants
+	return s.base() + s.bucket.grants
 }
 
 // planBucket decides what to do with the record of the bucket.
@@ -171,7 +174,7 @@ func (n *node) planBucket() plan {
 		p.action, p.sweep = sweep, others
 		return p
 	}
-	mine := own(next, me)
+	mine := n.sound(next)
 	has := slices.ContainsFunc(mine, func(e record.Entry) bool { return e.Mode == record.X })
 	waited := slices.ContainsFunc(next.Queue, func(e record.Entry) bool { return e.Session != me })
 	ask := func(mode record.Mode) record.Entry {
@@ -303,10 +306,29 @@ func (s *session) handOver(ctx context.Context) error {
 		if !s.adopted() || slices.ContainsFunc(waiting, func(c *call) bool { return p.calls[c.id] == c && !c.allowed() }) {
 			return false
 		}
+		s.turnStale()
 		b.alone = false
 		return true
 	})
 }
+
+// turnStale makes what is kept for nobody too old to be used, if there were
+// grants without records meanwhile.
+func (s *session) turnStale() {
+	if !s.bucket.decided {
+		return
+	}
+	s.bucket.stale = s.base()
+	for _, n := range s.nodes {
+		if n.key != bucketKey {
+			n.lostEntries() // nothing that is held: that is adopted
+			n.kick()
+		}
+	}
+}
+
+// base is less than the fences of all grants without records in this era.
+func (s *session) base() uint64 { return s.bucket.era<<eraBits + 2<<(eraBits-2) }
 
 // settle waits until done.
 func (s *session) settle(ctx context.Context, done func() bool) error {
@@ -357,6 +379,9 @@ func (h *hold) adopt() {
 			n.path, n.space, n.adopt = step.path, h.key.space, true
 			if step.path == h.key.path {
 				n.lastFence = max(n.lastFence, h.fence)
+				if s.bucket.decided {
+					n.lastFence = max(n.lastFence, s.base())
+				}
 			}
 			if h.key.space == locks.Whole {
 				u := &use{node: n, hold: h, owner: h.key.owner, want: step.want, ok: true}
@@ -381,7 +406,7 @@ func (n *node) adoptInto(next *record.Record) {
 		}
 	}
 	for _, need := range n.needs() {
-		if covered(own(*next, n.s.id), need.Entry) {
+		if covered(n.sound(*next), need.Entry) {
 			continue
 		}
 		e := need.Entry

@@ -51,6 +51,7 @@ type Participant struct {
 	holds    map[holdKey]*hold
 	guards   map[string]chan struct{} // by path, of those covered by something held
 	cur      *session                 // nil before the first one and after one was lost
+	past     map[locks.SessionID]bool // sessions of this gateway that are over
 	joining  chan struct{}            // closed when an attempt to join ends; nil if there is none
 	gen      uint64                   // counts arrivals
 	foreign  uint64                   // counts grants of what others may have had
@@ -92,7 +93,7 @@ func Open(opts Options) *Participant {
 	}
 	p := &Participant{
 		opts: opts, coord: opts.Coordinator, table: locks.NewTable(), acquire: make(chan struct{}, 1),
-		calls: map[locks.ID]*call{}, holds: map[holdKey]*hold{}, guards: map[string]chan struct{}{}, rtt: 20 * time.Millisecond,
+		calls: map[locks.ID]*call{}, holds: map[holdKey]*hold{}, guards: map[string]chan struct{}{}, past: map[locks.SessionID]bool{}, rtt: 20 * time.Millisecond,
 	}
 	p.acquire <- struct{}{}
 	p.ctx, p.cancel = context.WithCancel(context.Background())

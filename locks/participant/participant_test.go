@@ -320,6 +320,7 @@ func TestTryAndTest(t *testing.T) {
 		if h, err := b.Test(t.Context(), "b", x); h != nil || err != nil {
 			t.Fatalf("test: %+v, %v", h, err)
 		}
+		time.Sleep(6 * time.Second)
 		a.lock(t, "a", x)
 		a.unlock(t, "a", x)
 		if err := b.try("b", x); err != nil {

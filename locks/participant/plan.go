@@ -30,6 +30,7 @@ type plan struct {
 	gen     uint64
 	inWay   []record.Entry // with await: what our tickets wait for
 	place   int
+	limit   time.Duration // with await: not longer, if it is not 0
 	sweep   []locks.SessionID
 }
 
@@ -62,6 +63,7 @@ func (n *node) plan() plan {
 		p.action = read
 		return p
 	}
+	p.limit = n.lingers(next)
 	p.gives = n.trimInto(&next)
 	before := next.Last
 	for _, g := range n.grant(&next) {
@@ -79,7 +81,11 @@ func (n *node) plan() plan {
 // these are used: by those that have waited. So are our own if others want them;
 // what these include of older ones goes.
 func (n *node) grant(next *record.Record) []record.Entry {
-	granted := next.Grant(n.s.floor())
+	floor := n.s.floor()
+	if n.key == bucketKey {
+		floor = 0 // its fences are the eras
+	}
+	granted := next.Grant(floor)
 	me := n.s.id
 	contested := n.hot() || slices.ContainsFunc(next.Queue, func(e record.Entry) bool { return e.Session != me })
 	isNew := func(h record.Entry) bool {
@@ -109,6 +115,9 @@ func (n *node) idle(p plan) plan {
 			p.action, p.place = await, i
 		}
 		p.inWay = append(p.inWay, n.rec.InTheWay(e, i)...)
+	}
+	if p.action != await && p.limit > 0 {
+		p.action = await
 	}
 	if p.action != await && !n.swept {
 		n.swept = true
@@ -163,7 +172,7 @@ func (n *node) assign(next *record.Record) bool {
 		if u.ok || u.ticket != "" {
 			continue
 		}
-		has := covered(own(*next, n.s.id), u.want)
+		has := covered(n.sound(*next), u.want)
 		tail := n.tail(*next, u)
 		isFresh := n.fresh >= u.gen
 		if (has || tail != "") && !isFresh {
@@ -173,7 +182,7 @@ func (n *node) assign(next *record.Record) bool {
 		switch {
 		case has && !u.late && !n.unsure && (pass || len(next.Queue) == 0):
 			n.admit(u, pass)
-		case n.refuse(*next, u):
+		case n.refuse(*next, u) || n.lingering(*next, u) > 0:
 		case tail != "" && !pass:
 			u.ticket = tail
 		default:
@@ -213,22 +222,52 @@ func (n *node) admit(u *use, pass bool) {
 // refuse ends the call of u if it does not wait and others are known to use what
 // it needs.
 func (n *node) refuse(next record.Record, u *use) bool {
-	c := u.call
-	if c == nil || c.Wait {
+	who := n.users(next, u)
+	if len(who) == 0 || n.lingering(next, u) > 0 {
 		return false
 	}
+	c := u.call
+	n.p.finish(c, &locks.Error{Op: "lock", Path: c.Path, Kind: locks.WouldBlock, Holders: who})
+	return true
+}
+
+// lingering returns for how long the call of u, which does not wait, is not
+// refused yet though somebody uses what it needs: the gateway there may have
+// been told to let go, and be about to write that.
+func (n *node) lingering(next record.Record, u *use) time.Duration {
+	if len(n.users(next, u)) == 0 {
+		return 0
+	}
+	return n.p.grace() - n.p.opts.Now().Sub(u.call.start)
+}
+
+// grace is how long a record may take to say that a lock was given up.
+func (p *Participant) grace() time.Duration { return 20*time.Millisecond + 4*p.rtt }
+
+// lingers returns the longest time that a call without a ticket lingers.
+func (n *node) lingers(next record.Record) time.Duration {
+	longest := time.Duration(0)
+	for _, u := range n.uses {
+		if !u.ok && u.ticket == "" {
+			longest = max(longest, n.lingering(next, u))
+		}
+	}
+	return longest
+}
+
+// users returns who uses what u needs, if its call does not wait.
+func (n *node) users(next record.Record, u *use) []locks.Holder {
 	who := []locks.Holder(nil)
+	if u.call == nil || u.call.Wait {
+		return nil
+	}
 	for _, e := range next.InTheWay(record.Entry{Session: n.s.id, Mode: u.want.Mode, Start: u.want.Start, End: u.want.End}, len(next.Queue)) {
 		if n.s.ended[e.Session] || e.Fence != 0 && !e.Used {
 			continue
 		}
 		who = append(who, people(e)...)
 	}
-	if len(who) == 0 {
-		return false
-	}
-	n.p.finish(c, &locks.Error{Op: "lock", Path: c.Path, Kind: locks.WouldBlock, Holders: who})
-	return true
+	return who
 }
 
 // queue gives u a ticket. When nobody else is there, one of a range is a ticket
@@ -257,7 +296,7 @@ func (n *node) queue(next *record.Record, u *use, pass bool) {
 // reports whether there was any.
 func (n *node) trimInto(next *record.Record) bool {
 	all := next.Of(n.s.id)
-	kept := own(*next, n.s.id)
+	kept := n.sound(*next)
 	if len(next.Queue) > 0 || n.hot() {
 		kept = trim(kept, n.needs())
 	}
@@ -268,11 +307,6 @@ func (n *node) trimInto(next *record.Record) bool {
 	}
 	next.Keep(n.s.id, kept)
 	return true
-}
-
-// own returns what a session holds in r and was not told to give up.
-func own(r record.Record, id locks.SessionID) []record.Entry {
-	return slices.DeleteFunc(r.Of(id), func(e record.Entry) bool { return e.Broken != 0 })
 }
 
 // describe writes down who holds what we hold, if others want to know: they

@@ -262,7 +262,8 @@ func TestRandom(t *testing.T) {
 		{"two calm", 2, 150, 0, true, false, 0, true},
 		{"four calm and far", 4, 100, 50 * time.Millisecond, false, false, 0, true},
 		{"two in trouble", 2, 150, 15 * time.Millisecond, false, true, 0.02, true},
-		{"four in trouble", 4, 100, 15 * time.Millisecond, true, true, 0.05, true},
+		{"two alone in turn", 2, 150, 5 * time.Millisecond, false, true, 0.02, false},
+		{"four in trouble", 4, 100, 15 * time.Millisecond, true, true, 0.05, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := range uint64(2) {
@@ -280,10 +281,10 @@ func TestRandom(t *testing.T) {
 						})
 					}
 					defer func() {
+						f.close()
 						for _, l := range p.lates {
 							l.wg.Wait()
 						}
-						f.close()
 					}()
 					p.run(t, 8, c.trouble)
 					t.Logf("%v %v", seed, j.count)

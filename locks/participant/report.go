@@ -49,6 +49,10 @@ func (p *Participant) testRecord(ctx context.Context, s *session, step step, unt
 	wish := step.want
 	wish.Session = s.id
 	wanted := map[locks.SessionID]bool{}
+	begun := p.opts.Now()
+	p.mu.Lock()
+	grace := p.grace()
+	p.mu.Unlock()
 	for {
 		r, ver, err := p.get(ctx, step.key)
 		if err != nil {
@@ -59,12 +63,13 @@ func (p *Participant) testRecord(ctx context.Context, s *session, step step, unt
 			if s.hasEnded(ctx, e.Session) {
 				continue
 			}
-			if e.Used || !p.opts.Now().Before(until) {
+			now := p.opts.Now()
+			if e.Used && now.Sub(begun) >= grace || !now.Before(until) {
 				h := held(r, e)[0]
 				return &h, nil
 			}
 			doubtful = &e
-			if !wanted[e.Session] {
+			if !e.Used && !wanted[e.Session] {
 				wanted[e.Session] = true
 				_ = p.coord.Want(ctx, e.Session, step.key)
 			}
@@ -72,7 +77,7 @@ func (p *Participant) testRecord(ctx context.Context, s *session, step step, unt
 		if doubtful == nil {
 			return nil, nil
 		}
-		limited, stop := context.WithDeadline(ctx, minTime(until, p.opts.Now().Add(watchEvery)))
+		limited, stop := context.WithDeadline(ctx, minTime(until, p.opts.Now().Add(grace)))
 		_, err = p.coord.Await(limited, step.key, ver, func(int) time.Duration { return slowest / 10 })
 		stop()
 		if err != nil && limited.Err() == nil {
