@@ -139,6 +139,8 @@ func (r *run) node(node int) {
 				p.kill()
 				break
 			}
+			p.catchUp() // it is to stop while it holds something
+			p.await(func(e event) bool { return e.Kind == evGranted })
 			p.pause(shortTTL + time.Duration(rng.Int64N(int64(shortTTL))))
 		}
 		if left -= p.asked(); !p.over() {

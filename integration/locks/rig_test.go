@@ -167,6 +167,13 @@ func (p *process) leave() {
 	p.life.ended = lease.Boot()
 }
 
+// catchUp makes await look at what comes from now on.
+func (p *process) catchUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = len(p.life.events)
+}
+
 // pause stops the gateway for d.
 func (p *process) pause(d time.Duration) {
 	from := lease.Boot()

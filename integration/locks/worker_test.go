@@ -71,6 +71,9 @@ func (g *gateway) step(ctx context.Context, rng *rand.Rand, owner string) {
 		}
 	}()
 	pause := time.Duration(rng.IntN(8)) * time.Millisecond
+	if rng.IntN(10) == 0 {
+		pause *= 20
+	}
 	if excl && rng.IntN(2) == 0 {
 		g.commit(ctx, op, r.Path, pause)
 	} else {
