@@ -80,6 +80,12 @@
 //
 // With Strict, every question is asked of S3.
 //
+// Whoever wins a lock must see all that was committed before it was let go.
+// [Listing.Acquire] therefore sets a mark, and what has an earlier tick is
+// never fresh, also for a gateway that is alone: no answer is given from it,
+// neither of a name nor of its absence, except of what is held. It costs
+// nothing by itself.
+//
 // Attributes change without the ETag: a LIST that shows the same ETag and
 // LastModified proves that they are the same only if they were asked for when
 // the second of that LastModified had safely passed on the server's clock, and

@@ -107,11 +107,12 @@ func (l *Listing) judge(d *dir, a *question) verdict {
 	switch {
 	case n != nil:
 		l.prefetch(d, l.step(d, a.name, a.q), a.q)
-		if held && n.attr != nil || n.attr != nil && (!a.fresh || l.freshNode(n, a.q)) {
+		stale := a.fresh || l.expired(n.seen) || n.typ != TypeDir && l.expired(n.age())
+		if held && n.attr != nil || n.attr != nil && (!stale || l.freshNode(n, a.q)) {
 			a.answer = l.answer(d, a.name, n)
 			return answered
 		}
-		if n.attr == nil && !a.fresh && n.typ == TypeFile && n.size >= LookupSize {
+		if n.attr == nil && !stale && n.typ == TypeFile && n.size >= LookupSize {
 			a.answer = l.answer(d, a.name, n)
 			return answered
 		}
@@ -138,7 +139,7 @@ func (l *Listing) judgeAbsence(d *dir, a *question) verdict {
 				return needQuery
 			}
 			return absent
-		case !l.opt.Strict && !a.listed && !d.big && l.until(d.began).add(grace) >= a.q:
+		case !l.opt.Strict && !a.listed && !d.big && !l.expired(d.began) && l.until(d.began).add(grace) >= a.q:
 			a.lookAgain = true
 			return absent
 		case !a.polled && l.pollHelps(d.began, a.q):

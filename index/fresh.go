@@ -13,7 +13,7 @@ const grace = 250 * time.Millisecond
 
 // until returns until when knowledge of the moment seen holds.
 func (l *Listing) until(seen tick) tick {
-	if l.opt.Strict {
+	if l.opt.Strict || l.expired(seen) {
 		return seen
 	}
 	t := seen.add(l.opt.DirTTL)
@@ -29,6 +29,9 @@ func (l *Listing) fresh(seen, q tick) bool {
 	if l.opt.Strict {
 		return seen >= q
 	}
+	if l.expired(seen) {
+		return false
+	}
 	if seen.add(l.opt.DirTTL) >= q {
 		return true
 	}
@@ -40,7 +43,7 @@ func (l *Listing) fresh(seen, q tick) bool {
 // poll found that this gateway is still alone.
 func (l *Listing) pollHelps(seen, q tick) bool {
 	v := l.pres.view.Load()
-	return !l.opt.Strict && v.covers(seen) && seen.add(l.opt.Verify) >= q && v.began.add(l.opt.DirTTL) < q
+	return !l.opt.Strict && !l.expired(seen) && v.covers(seen) && seen.add(l.opt.Verify) >= q && v.began.add(l.opt.DirTTL) < q
 }
 
 // oldest returns the beginning of the oldest request whose answer does for a
@@ -49,7 +52,7 @@ func (l *Listing) oldest(q tick) tick {
 	if l.opt.Strict {
 		return q
 	}
-	return q.add(-l.opt.DirTTL)
+	return max(q.add(-l.opt.DirTTL), min(q, tick(l.acquired.Load())))
 }
 
 // freshNode reports whether name, its version and its attributes are fresh.

@@ -126,6 +126,18 @@ type Index interface {
 	// nests.
 	Hold(path string) (release func())
 
+	// Acquire makes all that is known now count as stale, but for what is
+	// held: somebody has let go of a lock, and what was committed before is to
+	// be seen. Knowledge of a directory's existence that is newer is enough to
+	// look it up, with attributes that are not to be kept.
+	Acquire()
+
+	// Absent reports, without a request, whether path certainly does not
+	// exist, as far as gateways are concerned, if this one is alone on the
+	// bucket: a listing of all names that is fresh lacks it, and this gateway
+	// has not made it since.
+	Absent(path string) bool
+
 	// Forget drops all knowledge of path and everything below it.
 	Forget(path string)
 

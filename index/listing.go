@@ -79,6 +79,7 @@ type Listing struct {
 	attrs    interned
 	denials  denials
 	holds    holdings
+	acquired atomic.Int64 // tick of the last Acquire
 	skew     atomic.Int64 // nanoseconds that the server's clock is ahead, at least
 	entries  atomic.Int64
 	complete atomic.Int64

@@ -35,6 +35,8 @@ import (
 //	G peek PATH = KIND
 //	G write|mkdir|rm PATH            announce, change S3 and tell the index
 //	G put|made|remove|forget|hold|release PATH
+//	G acquire
+//	G absent PATH = true|false
 //	G reqs = REQUESTS                since the last time; without other gateways
 //	G polls = REQUESTS               those about other gateways
 //	G changes = PATHS                told to OnChange since the last time
@@ -306,6 +308,8 @@ func (w *world) ask(ctx context.Context, p *player, verb, path string) string {
 		s := strings.Join(p.changes, " ")
 		p.changes = nil
 		return s
+	case "absent":
+		return strconv.FormatBool(p.Absent(path))
 	case "others":
 		return strconv.Itoa(p.Stats().Gateways)
 	case "hidden":
@@ -368,6 +372,8 @@ func (w *world) change(ctx context.Context, p *player, verb, path string) string
 		p.Remove(path)
 	case "forget":
 		p.Forget(path)
+	case "acquire":
+		p.Acquire()
 	case "hold":
 		p.releases[path] = p.Hold(path)
 	case "release":

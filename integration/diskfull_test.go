@@ -47,11 +47,14 @@ func fill(t *testing.T, dir string, left int64) (free func()) {
 	f, err := os.Create(path)
 	must(t, err)
 	defer f.Close()
-	var st unix.Statfs_t
-	must(t, unix.Statfs(dir, &st))
-	if size := int64(st.Bavail)*st.Bsize - left; size > 0 {
-		must(t, unix.Fallocate(int(f.Fd()), 0, 0, size))
-	}
+	eventually(t, 10*time.Second, func() error { // others may write to it meanwhile
+		var st unix.Statfs_t
+		must(t, unix.Statfs(dir, &st))
+		if size := int64(st.Bavail)*int64(st.Bsize) - left; size > 0 {
+			return unix.Fallocate(int(f.Fd()), 0, 0, size)
+		}
+		return nil
+	})
 	return func() { os.Remove(path) }
 }
 

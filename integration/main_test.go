@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 	harness.Main(m, map[string]func([]string) error{
 		"swamp-worker": swampWorker,
 		appender.Child: appender.Main,
+		"lock-counter": lockCounter,
+		"lock-cycle":   lockCycle,
 	})
 }
 

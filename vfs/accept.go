@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -21,6 +20,8 @@ func (fs *FS) commit(ctx context.Context, f *file) error {
 	if !fs.opts.CommitLocal {
 		return fs.commitFile(ctx, f)
 	}
+	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(f.length()))
+	defer cancel()
 	return fs.fault("commit", fs.pathOf(f.node), fs.underName(ctx, f, fs.accept))
 }
 
@@ -49,6 +50,9 @@ func (fs *FS) accept(ctx context.Context, f *file, path string) error {
 // for any commit. The lock of path is held.
 func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 	n := f.node
+	if f.isLost() {
+		fs.bringBack(f)
+	}
 	for {
 		n.mu.Lock()
 		c, attrGen, e := f.content, f.attrGen, f.entry
@@ -65,9 +69,12 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 		if err := fs.spool.room(ctx, c.length()); err != nil {
 			return nil, err
 		}
-		p := &parcel{f: f, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now()}}
+		lost, err := fs.guard(path)
+		if err != nil {
+			return nil, fs.notCommitted(f, path, store.Precondition{}, err)
+		}
+		p := &parcel{f: f, lost: lost, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now()}}
 		_, e.Name = splitPath(path)
-		var err error
 		if p.Meta, err = fs.encode(e); err != nil {
 			return nil, err
 		}
@@ -106,39 +113,6 @@ func (fs *FS) accepted(p *parcel, id journal.ID) {
 	fs.markLocal(f.node, true)
 	f.node.mu.Unlock()
 	fs.spool.put(p)
-}
-
-// bringBack makes f what it was when the spool accepted it, if that has not
-// been sent yet, after later bytes had to be given up. If there is no room for
-// that either, the name shows what S3 has until the parcel is there.
-func (fs *FS) bringBack(f *file) {
-	path, ok := fs.nodes.path(f.node)
-	p, _ := fs.spool.peek(path)
-	if !ok || p == nil || p.f != f {
-		return
-	}
-	it, err := fs.ledger.read(p.id)
-	if err != nil {
-		return // sent meanwhile
-	}
-	c, err := fs.restore(p.id, it)
-	if err != nil {
-		fs.noteError(fs.fault("open", path, err))
-		return
-	}
-	fs.spool.mu.Lock()
-	defer fs.spool.mu.Unlock()
-	if sl := fs.spool.slots[path]; sl == nil || sl.waiting != p {
-		fs.retire(c, "", "", false, time.Time{})
-		return
-	}
-	f.node.mu.Lock()
-	defer f.node.mu.Unlock()
-	c.gen = f.content.generation() + 1
-	fs.swapContentLocked(f, c)
-	p.state.gen, f.accepted.gen = c.gen, c.gen
-	f.superseded, f.full = false, false
-	fs.markLocal(f.node, true)
 }
 
 // isWaiting reports whether the spool holds f as it is, but perhaps for its
@@ -229,7 +203,7 @@ func isOneOf(names []string, info store.Info) bool {
 func (fs *FS) shipParcel(ctx context.Context, p *parcel, cond store.Precondition) (*shipment, error) {
 	e := index.Decode(store.Info{Key: p.Path, Size: p.Size, Modified: p.Time, Meta: p.Meta})
 	_, e.Name = splitPath(p.Path)
-	s := &shipment{f: p.f, path: p.Path, key: p.Path, entry: e, attrGen: p.state.attrGen, cond: cond, gen: p.state.gen}
+	s := &shipment{f: p.f, path: p.Path, key: p.Path, entry: e, attrGen: p.state.attrGen, cond: cond}
 	meta := maps.Clone(p.Meta)
 	if meta == nil {
 		meta = store.Metadata{}
@@ -251,7 +225,6 @@ func (fs *FS) shipParcel(ctx context.Context, p *parcel, cond store.Precondition
 		err = fs.shipFile(ctx, p, s)
 	}
 	settled(err == nil)
-	s.gen = p.state.gen
 	return s, err
 }
 
@@ -309,9 +282,11 @@ func (fs *FS) shipFile(ctx context.Context, p *parcel, s *shipment) error {
 
 // parcelSent notes that a parcel is in S3, unless it was dropped meanwhile.
 func (fs *FS) parcelSent(p *parcel, s *shipment) {
-	s.c, s.gen = p.f.contentNow(), p.state.gen
 	p.result, p.size = s.entry.ETag, p.Size
-	fs.spool.unlessDropped(p, func() { fs.committed(p.f, s) })
+	fs.spool.unlessDropped(p, func() {
+		s.c, s.gen = p.f.contentNow(), p.state.gen
+		fs.committed(p.f, s)
+	})
 }
 
 func (f *file) contentNow() *content {
@@ -345,7 +320,8 @@ func (fs *FS) parcelRefused(p *parcel) {
 	fs.kept.Add(1)
 	f, n := p.f, p.f.node
 	n.mu.Lock()
-	newer := f.content.generation() > p.state.gen // somebody is writing: told at close
+	newer := f.content.generation() > p.state.gen && !f.lost // somebody is writing: told at close
+	f.lost = false
 	if !newer {
 		f.committed = p.state.gen
 		f.attrSaved = f.attrGen

@@ -44,17 +44,19 @@ func (s *spool) base(p *parcel, c *content, epoch uint64) bool {
 		p.Append = c.appendsFrom()
 		p.cutRecord(c)
 	case p.moved || p.ETag == "":
-		p.ETag, p.Whole = s.fs.versionAt(p.Path), true
+		p.ETag, p.Whole = s.fs.versionAt(p.Path), p.moved || !f.exclusive
 	}
 	if sl := s.slots[p.Path]; sl != nil {
 		sl.coming = p
-		if b := sl.sending; b != nil && !b.landed {
+		if b := sl.sending; b != nil && !b.landed || b != nil && b.Append != nil && !b.settled {
 			p.inherit(b)
 			p.after = b
 		}
 		if b := sl.waiting; b != nil {
 			p.inherit(b)
-			p.after = b.after
+			if p.after = b.after; p.after != nil && p.after.settled {
+				p.after = nil
+			}
 		}
 	}
 	return true
@@ -137,9 +139,10 @@ func (s *spool) keepTries(p *parcel, a *appendCommit) {
 func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error {
 	f := p.f
 	p.result, p.size, p.rebased = a.entry.ETag, a.entry.Size, a.rebased
-	s := &shipment{f: f, c: f.contentNow(), path: p.Path, key: p.Path, entry: a.entry, attrGen: p.state.attrGen, gen: p.state.gen}
+	s := &shipment{f: f, path: p.Path, key: p.Path, entry: a.entry, attrGen: p.state.attrGen}
 	var err error
 	fs.spool.unlessDropped(p, func() {
+		s.c, s.gen = f.contentNow(), p.state.gen
 		var follows bool
 		if follows, err = fs.rebase(ctx, s, a, tail{lo: s.c.appendsFrom().From, gen: p.state.gen}); err != nil || !follows {
 			return
@@ -151,6 +154,7 @@ func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error
 		}
 		f.node.mu.Unlock()
 		fs.appended(s, a)
+		p.settled = true
 	})
 	return err
 }

@@ -134,3 +134,49 @@ func TestLocalAppendsOutliveKill(t *testing.T) {
 		})
 	}
 }
+
+// TestAppendedFileKeepsAttributes changes attributes of a file that was made by
+// an append, while that is on its way, and has the attempt to send them fail:
+// there is nothing left to append, but the attributes are still to be sent.
+func TestAppendedFileKeepsAttributes(t *testing.T) {
+	s := mem.New()
+	g := &gate{Store: s}
+	w := newWorld(t, g, local)
+	release := g.wait()
+	defer release()
+	w.must(w.appendLine("log", "record"))
+	w.sending("log")
+	w.must(w.chmod("log", 0o600))
+	tries := len(g.sent())
+	g.set(true) // for what comes behind the first
+	release()
+	if !eventually(5*time.Second, func() bool { return len(g.sent()) > tries }) {
+		t.Fatal("the attributes are not being sent")
+	}
+	g.set(false)
+	w.sync()
+	w.wantMode("log", 0o600)
+	newWorld(t, s, nil).wantMode("log", 0o600)
+}
+
+// TestAppendedFileKeepsAttributesOverKill has S3 carry out an append and lose
+// the answer; attributes that were acknowledged with the same bytes later
+// arrive, though a kill comes before.
+func TestAppendedFileKeepsAttributesOverKill(t *testing.T) {
+	s := mem.New()
+	g := &gate{Store: s, lost: 1}
+	w := newWorld(t, g, local)
+	w.must(w.appendLine("log", "record"))
+	if !eventually(5*time.Second, func() bool { _, _, ok := objectOf(t, s, "log"); return ok }) {
+		t.Fatal("the append is not carried out")
+	}
+	g.set(true)
+	w.must(w.chmod("log", 0o600))
+	next := w.kill(s)
+	next.sync()
+	next.wantMode("log", 0o600)
+	newWorld(t, s, nil).wantMode("log", 0o600)
+	if text, _, _ := objectOf(t, s, "log"); text != "record\n" {
+		t.Errorf("the object is %q", text)
+	}
+}

@@ -8,9 +8,10 @@ import (
 )
 
 // NodeID identifies a file or directory while it is known to the kernel, open
-// or uncommitted. It doubles as the inode number: it is derived from the path
-// at which the node was first seen, so that it is the same on every mount, and
-// stays with the node when it is renamed.
+// or uncommitted. It is derived from the path at which the node was first seen,
+// so that it is the same on every mount, and stays with the node when it is
+// renamed. It is the inode number too, but that of a file whose size was changed
+// by somebody else is the NodeID of an earlier node.
 type NodeID uint64
 
 // RootID is the root directory.
@@ -46,6 +47,7 @@ type CallerKey struct{}
 // Attr are the attributes of a node, as stat(2) shows them.
 type Attr struct {
 	ID    NodeID
+	Ino   NodeID // the inode number to show; 0: ID
 	Type  FileType
 	Mode  uint32 // permission bits with setuid, setgid and sticky: 07777
 	UID   uint32
@@ -79,7 +81,7 @@ type SetAttr struct {
 // DirEntry is one name of a directory.
 type DirEntry struct {
 	Name string
-	ID   NodeID
+	ID   NodeID // the inode number to show
 	Type FileType
 	// TypeUnknown: the listing does not tell, and it may be something else
 	// than Type, such as a symbolic link.
@@ -128,6 +130,7 @@ type Operations interface {
 	Directories
 	Files
 	XAttrs
+	Locks
 }
 
 // Lookups finds nodes and changes their attributes.
@@ -160,8 +163,8 @@ type Directories interface {
 	ReadDir(ctx context.Context, d *DirHandle, off uint64, emit func(DirEntry) bool) error
 	// ReadDirPlus is ReadDir with attributes where they are at hand.
 	ReadDirPlus(ctx context.Context, d *DirHandle, off uint64, emit func(DirEntry) bool) error
-	// FsyncDir returns when every removal that was acknowledged is in S3; with
-	// Options.CommitLocal, everything that was.
+	// FsyncDir returns when everything that was acknowledged is in S3; with
+	// Options.CommitLocal and FsyncLocal, every removal that was.
 	FsyncDir(ctx context.Context, id NodeID) error
 
 	// Mkdir makes a directory; Exist if anybody on any gateway was first.

@@ -93,7 +93,8 @@ func (fs *FS) appendObject(ctx context.Context, a *appendCommit) error {
 			if err != nil {
 				return err
 			}
-			if a.done == a.size && a.base.etag != "" {
+			// Without bytes it is about attributes, which the base may not have.
+			if a.done == a.size && a.base.etag != "" && (a.size > 0 || a.rebased) {
 				a.skip, a.to = a.size, a.base.size
 				return nil
 			}

@@ -108,7 +108,7 @@ func (fs *FS) sendAppend(ctx context.Context, s *shipment) (sent bool, err error
 		return true, nil // only a record that is not complete
 	}
 	if err == nil {
-		err = fs.carryOut(ctx, s, a)
+		err = fs.underLock(ctx, s.key, func(ctx context.Context) error { return fs.carryOut(ctx, s, a) })
 	}
 	if err != nil {
 		return true, fs.notCommitted(s.f, s.key, s.cond, fmt.Errorf("append of %d bytes behind the first %d: %w", a.size, t.lo, err))
@@ -225,7 +225,7 @@ func (fs *FS) appended(s *shipment, a *appendCommit) {
 	fs.committed(f, s)
 	if a.rebased {
 		n.mu.Lock()
-		n.pageETag = ""
+		n.pageETag, n.told = "", toldMany
 		n.mu.Unlock()
 		fs.invalidator().InvalidateNode(n.id)
 	}
@@ -285,6 +285,9 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 	if !same {
 		return true, nil // by a commit, which went behind it or before it
 	}
+	if waiting, sending := fs.spool.peek(path); waiting != nil || sending != nil {
+		return true, nil // the version may have what is on its way, and so the content would have it twice
+	}
 	followed, err := c.shift(ctx, shift{keep: -1, to: e.Size, gen: gen, base: data,
 		o: origin{key: path, etag: e.ETag, size: e.Size}})
 	if err != nil || !followed {
@@ -297,7 +300,7 @@ func (fs *FS) follow(f *file, path string, e index.Entry, obj *store.Object, asO
 		e.Mtime = f.entry.Mtime
 	}
 	f.entry, f.checked = e, asOf
-	n.pageETag = ""
+	n.pageETag, n.told = "", toldMany
 	f.appendsLocked().moved++
 	n.mu.Unlock()
 	fs.invalidator().InvalidateNode(n.id)

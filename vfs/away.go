@@ -175,6 +175,21 @@ func (fs *FS) ask(ctx context.Context, path string, question func(context.Contex
 	})
 }
 
+// askName is ask for a lookup: also that there is no such name can be the answer
+// from memory, see denyAway, if S3 goes away while it is asked.
+func (fs *FS) askName(ctx context.Context, path string) (index.Answer, error) {
+	absent := false
+	ans, err := recall(fs, ctx, func(ctx context.Context) (index.Answer, error) { return fs.idx.Lookup(ctx, path) }, func() (index.Answer, bool) {
+		e, ok := fs.idx.Peek(path)
+		absent = fs.denyAway(path)
+		return index.Answer{Entry: e}, absent || ok && e.Attr != nil
+	})
+	if err == nil && absent {
+		err = &store.Error{Op: store.OpHead, Key: path, Kind: store.NotExist, Err: errAway}
+	}
+	return ans, err
+}
+
 // denyAway reports whether a name is taken for absent although S3 cannot be
 // asked, since it was absent when the directory was last listed. Only with
 // CommitLocal, where work goes on without S3, and new files are work: whether

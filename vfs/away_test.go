@@ -392,6 +392,35 @@ func TestAwayCommit(t *testing.T) {
 	}
 }
 
+// TestAwayLocalMeanwhile makes a new file although S3 goes away while it is asked
+// for the name.
+func TestAwayLocalMeanwhile(t *testing.T) {
+	r := newRemote()
+	w := newWorld(t, r, func(o *Options) {
+		o.Store, o.CommitLocal = retry.New(r, retry.Config{}), true
+		o.DirTTL, o.Verify, o.OpTimeout = time.Millisecond, time.Millisecond, 2*time.Second
+	})
+	t.Cleanup(r.comeBack)
+	w.must(w.mkdir("d"))
+	w.must(w.write("d/f", "before", 0))
+	w.sync()
+	w.list("d")
+	time.Sleep(300 * time.Millisecond) // what is known is older than its TTL and the grace now
+	sent := r.sent.Load()
+	r.hang(func(store.Op, string) bool { return true })
+	var work sync.WaitGroup
+	work.Go(func() {
+		eventually(5*time.Second, func() bool { return r.sent.Load() > sent })
+		r.leave(time.Hour)
+	})
+	_, err := w.lookup("d/new")
+	work.Wait()
+	w.wantKind(err, NotExist)
+	if r.sent.Load() == sent {
+		t.Error("S3 was not asked, so this tells nothing")
+	}
+}
+
 // TestAwayLocal goes on with CommitLocal: files can be made, in directories
 // that are known.
 func TestAwayLocal(t *testing.T) {

@@ -60,7 +60,7 @@ func (fs *FS) underName(ctx context.Context, f *file, do func(ctx context.Contex
 func (f *file) lostName() (was string, unlinked bool) {
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
-	f.superseded = f.superseded || !f.removed
+	f.superseded = f.superseded || !f.removed && !f.revived
 	return f.was, f.removed
 }
 
@@ -88,6 +88,10 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		return nil
 	}
 	s := shipment{f: f, c: f.content, path: path, key: key, entry: f.entry, attrGen: f.attrGen, base: f.committed, cond: cond}
+	exclusive := f.exclusive && !cond.Set() && key == path
+	if exclusive {
+		s.cond = store.IfAbsent()
+	}
 	if !cond.Set() && !f.wholeLocked() && f.entry.ETag != "" && key == path {
 		s.cond = store.IfMatch(f.entry.ETag)
 	}
@@ -113,7 +117,7 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 				return err
 			}
 		}
-		err = fs.ship(ctx, &s)
+		err = fs.underLock(ctx, key, func(ctx context.Context) error { return fs.ship(ctx, &s) })
 	}
 	if err != nil {
 		return fs.notCommitted(f, path, s.cond, err)
@@ -125,18 +129,6 @@ func (fs *FS) send(ctx context.Context, f *file, path, key string, cond store.Pr
 		}
 	}
 	return nil
-}
-
-// giveUp drops the bytes of a file of which a write found the disk full, so
-// that there is room again. Other handles that read it are told.
-func (fs *FS) giveUp(f *file) {
-	f.node.mu.Lock()
-	c := f.content
-	f.node.mu.Unlock()
-	if _, err := c.truncate(fs.bg, 0); err != nil {
-		fs.noteError(fs.fault("truncate", "", err))
-	}
-	fs.bringBack(f)
 }
 
 // shipment is one commit on its way.
@@ -229,7 +221,11 @@ func (fs *FS) committed(f *file, s *shipment) {
 	}
 	s.c.rebase(origin{key: s.key, etag: s.entry.ETag, size: s.entry.Size}, s.gen)
 	f.committed = s.gen
-	f.staged = false
+	f.staged, f.lost = false, false
+	if f.exclusive {
+		f.exclusive = false
+		defer fs.decisions.dropFile(f)
+	}
 	if f.appending != nil {
 		f.appending.isNew, f.appending.tries = false, nil
 	}
@@ -274,10 +270,14 @@ func (fs *FS) committed(f *file, s *shipment) {
 // notCommitted keeps the bytes of a commit that failed, and says why it did.
 func (fs *FS) notCommitted(f *file, path string, cond store.Precondition, err error) error {
 	fs.commitErrors.Add(1)
-	if cond.Absent && store.IsKind(err, store.PreconditionFailed) {
+	f.node.mu.Lock()
+	exclusive := f.exclusive // if it was refused: somebody else has made the name
+	f.node.mu.Unlock()
+	refused := store.IsKind(err, store.PreconditionFailed)
+	if cond.Absent && refused && !exclusive {
 		return &Error{Op: "commit", Path: path, Kind: Exist, Err: err}
 	}
-	conflict := cond.Match != "" && (store.IsKind(err, store.PreconditionFailed) || store.IsKind(err, store.NotExist))
+	conflict := cond.Absent && refused || cond.Match != "" && (refused || store.IsKind(err, store.NotExist))
 	if conflict {
 		err = &Error{Op: "commit", Path: path, Kind: Stale, Err: err}
 	}
@@ -304,6 +304,9 @@ func (fs *FS) encode(e index.Entry) (store.Metadata, error) {
 
 // announce tells other gateways of this one before its first change.
 func (fs *FS) announce(ctx context.Context) error {
+	if err := fs.enter(ctx); err != nil {
+		return err
+	}
 	a, ok := fs.idx.(Announcer)
 	if !ok {
 		return nil

@@ -78,6 +78,13 @@ func (d *deleter) wake() {
 	}
 }
 
+// has reports whether a removal of key is pending.
+func (d *deleter) has(key string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.waiting[key] != nil || d.sending[key] != nil
+}
+
 func (d *deleter) pending() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,21 +182,21 @@ func await(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// flush sends everything now and waits for it.
+// flush sends everything now, and waits for what there was at the call.
 func (d *deleter) flush(ctx context.Context) error {
-	for {
-		d.mu.Lock()
-		n, idle := len(d.waiting)+len(d.sending), d.idle
-		d.urgent = d.urgent || len(d.waiting) > 0
-		d.mu.Unlock()
-		if n == 0 {
-			return nil
-		}
+	d.mu.Lock()
+	all := slices.AppendSeq(slices.Collect(maps.Values(d.sending)), maps.Values(d.waiting))
+	d.urgent = d.urgent || len(d.waiting) > 0
+	d.mu.Unlock()
+	if len(all) > 0 {
 		d.wake()
-		if err := await(ctx, idle); err != nil {
+	}
+	for _, r := range all {
+		if err := await(ctx, r.done); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (d *deleter) stop() { d.once.Do(func() { close(d.ended) }) }

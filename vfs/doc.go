@@ -61,7 +61,7 @@
 // What a caller was told and S3 was not is an intent in a journal (package
 // journal) in the state directory, durable before the call returns: removals,
 // attribute changes, temporary files, renames under way, and with
-// Options.CommitLocal every commit. The bytes of a file up to 64 KiB are in the
+// Options.CommitLocal every commit; while alone, new directories. The bytes of a file up to 64 KiB are in the
 // intent; those of a larger one are in a local file of their own, which stays
 // as it is while an intent names it: a change copies it first.
 //
@@ -80,6 +80,78 @@
 //	move     only ends: the old name goes if the new one has its bytes
 //	staged   shows the temporary file
 //	put      demands the version that the file was based on, or absence
+//	mkdir    stores the marker, if there is none
+//
+// # Alone on the bucket
+//
+// While Locks.Sole, no other gateway decides anything exclusive. A name that a
+// fresh listing of all names lacks, from after the lease began, and that nobody
+// here has made since, does not exist then (index.Absent). So a directory is made
+// by an intent in the journal (mkdir), and a file with O_EXCL by its node. The
+// index holds the path of such a directory. Its marker is stored after
+// decideDelay, or earlier by whoever needs it there: [FS.Sync], an operation on
+// trees, chmod. One with the usual attributes that has something in S3 needs
+// none. While alone, a directory whose last entry goes gets its marker only if
+// nothing else is in it and it is not removed by then. Files are stored by their
+// commit, or made empty after decideDelay. All of these demand absence.
+//
+// Claim: no name is made exclusively by two callers, but in the case below.
+//
+//   - Two callers on one gateway: both hold the path's lock while they ask whether
+//     the name exists, and until others here see it.
+//   - Two gateways, neither alone: both send a PUT with If-None-Match for the same
+//     key, of which S3 carries out one. A directory may exist without a marker;
+//     then it was decided by a gateway that was alone, and had something in it in
+//     S3 before that ended, and since, or else got its marker before its last
+//     entry went. Who makes a directory looks for it once more after
+//     Locks.Enter has returned, with no knowledge from before: Enter in a new
+//     session calls Acquired first. So that one is found.
+//   - A, alone, and B: B sends nothing before its Enter has returned. If A has
+//     handed over, it was after [FS.Publish] returned. Publish first waits for the
+//     decisions under way: each holds decisions.gate from its question whether A
+//     is alone until the name can be seen, and Sole is false before Publish
+//     begins. Then it stores what was decided: every such name is in S3 when B
+//     begins, as an object of that key or, for a directory, as something below it,
+//     and B finds it or its PUT is refused.
+//   - B was alone before A: A's Acquired was called before A's Sole became true,
+//     so A decides from listings that began after B's Publish.
+//   - A's lease ran out without Publish. If that was before the second question
+//     whether A is alone, which is asked when the decision is ready, the decision
+//     is taken back, or made by a PUT. If it was later, A's caller was told that
+//     it made the name while A still had the lease, and others can make it again
+//     at least a lease later: this is the case that remains. It ends for A by the
+//     PUT that is refused: a file is [Stale] at close, a directory is superseded
+//     with all that is open below it, and the versions are kept. After a restart
+//     a directory that others have made too is theirs and ours.
+//
+// # Acquire and release
+//
+// [FS.Acquired] is called when this gateway was granted something that another
+// one may have had, and by the creation of a name with O_EXCL unless alone. It
+// marks the moment: what the index knew before is stale (index.Acquire), and an
+// open does not believe a check from before, whatever OpenTTL says. What front
+// ends keep is lent: for lendAlone at most while alone, for lendShared otherwise,
+// not at all within lendPause of an acquire. Acquired returns when all that was
+// lent is over. lend notes the end before it looks again whether it may lend, and
+// Acquired forbids lending before it looks at the latest end, so one of them sees
+// the other. An answer that is on its way to the kernel for longer than
+// lendSlack after it was given here is kept for that much too long.
+//
+// A release is the removal or replacement of a name that O_EXCL made here, if
+// small enough for a lock, or its rename: before it begins, all that was
+// acknowledged is in S3 ([FS.Sync]). So is fsync of a directory. Alone, there is
+// nobody to see it, and Publish sends all of it before there is; only what local
+// commits left here is sent.
+//
+// # Lock files
+//
+// Files that match Options.LockFiles carry in their metadata which process made
+// them. A reader in the same PID namespace of the same host gets the bytes. Any
+// other gets a view, made when it opens the file, with a process id and a time
+// that it can judge (package lockfile); front ends must not keep what is read
+// through such a handle. The moment from which the age is counted is that at
+// which this gateway first saw the version. Removal and replacement look whether
+// the holder lives, under the lock of the path.
 //
 // # Local commits
 //
@@ -95,8 +167,11 @@
 // theirs at the name, ours for `causeway recover`.
 //
 // fsync waits for S3, unless Options.FsyncLocal; so do fsync of a directory,
-// [FS.Sync] and Close. Names that must be exclusive (O_EXCL, mkdir, NOREPLACE)
-// and renames of what is only in S3 need S3 as ever. When the spool holds
+// [FS.Sync] and Close. fsync ends when S3 has taken nothing for as long as the
+// file may take; what is waited for goes first. A close without room in the
+// journal or the spool fails and gives up what was written since the last
+// acknowledged version, as one whose writes found the disk full (spoilt.go). Names that must be exclusive (O_EXCL and mkdir unless
+// alone, NOREPLACE) and renames of what is only in S3 need S3 as ever. When the spool holds
 // Options.SpoolFiles or SpoolBytes, a write waits while S3 takes some, and is
 // NoSpace when it does not.
 //
@@ -156,7 +231,10 @@
 // S3 has another one while handles are open, these keep theirs, the node loses
 // its name, Open is [Stale], and the name gets a new node at the lookup with
 // which the kernel answers that. Bytes that a handle still needs from a version
-// that is gone are [Stale] too, never zeros.
+// that is gone are [Stale] too, never zeros. A version of another size is a new
+// node also if nobody has the file open, since a kernel cannot be told reliably
+// that a node has another size than before; what is written or appended here
+// changes the size of a node as ever (sizes.go).
 //
 // Names and attributes may be as old as the index says (Options.DirTTL).
 //
@@ -265,15 +343,16 @@
 //	pathLocks (held over requests)
 //	treeTask.proving, treeTask.beating (held over requests about their record)
 //	flights (never held while waiting)
+//	decisions.gate (for reading; never held while waiting for S3)
 //	spool.mu
 //	node.mu
 //	trees.mu, treeTask.mu
-//	nodeTable.mu, FS.mu, deleter.mu, diskCache.mu, content.mu
+//	nodeTable.mu, FS.mu, decisions.mu, deleter.mu, diskCache.mu, content.mu
 //	ledger.mu
 //
 // Locks of the last two lines are leaves, except that content.mu may be held
 // when diskCache.mu or ledger.mu is taken. Waiting for S3 happens with pathLocks
-// and the locks of a record only; waiting for the local disk also with node.mu. A parcel is sent without a
+// and the locks of a record only; waiting for the local disk also with spool.mu and node.mu. A parcel is sent without a
 // path lock, so that nobody waits for it: whoever removes or replaces its name
 // drops it from the spool, and if it is under way, lets what follows in S3 wait
 // until it is over. Invalidators are called with no lock of this list held but

@@ -40,6 +40,7 @@ const (
 	Deadlock                 // EDEADLK
 	BadHandle                // EBADF
 	NoDevice                 // ENXIO: lseek for data or a hole behind the end
+	WouldBlock               // EAGAIN: a lock that somebody else has
 
 	numKinds
 )
@@ -51,6 +52,7 @@ var kindNames = [numKinds]string{
 	"file too large", "no space left on device", "stale file handle", "timed out", "interrupted", "busy",
 	"text file busy", "too many levels of symbolic links", "invalid cross-device link", "not supported",
 	"no locks available", "resource deadlock avoided", "bad file descriptor", "no such device or address",
+	"resource temporarily unavailable",
 }
 
 func (k Kind) String() string {

@@ -24,6 +24,7 @@ type file struct {
 	content  *content // nil until the bytes are needed
 	seen     *content // the one that a caller was given last
 	checking bool     // a check is under way, whoever waits for it
+	awaited  bool     // one of the handles stands for an open that is told to try again
 
 	// entry is the file as this gateway shows it. Its ETag is the version
 	// that content derives from; empty if nothing was committed yet.
@@ -46,18 +47,25 @@ type file struct {
 	since     time.Time  // staged: since when
 	checked   time.Time  // a moment after which entry.ETag was the current version
 	tried     bool       // a PUT of a new file was begun
+	exclusive bool       // made here by O_EXCL, and not in S3 yet: a commit demands absence
 
 	// was is the path at which a file was that somebody else superseded.
 	was string
 	// superseded says that somebody else replaced or removed the name; a
 	// commit is Stale.
 	superseded bool
+	// revived says that a lock was taken since, so that it goes on at was.
+	revived bool
+	renewed bool // and the name has another node, with the version that was at hand
 	// removed says that this gateway removed or replaced the name; what is
 	// written goes nowhere, as for any unlinked file.
 	removed bool
 	// full says that the last write found the disk full. A commit fails then,
 	// and the bytes are dropped: the program knows, and the disk needs room.
-	full   bool
+	full bool
+	// lost says that the acknowledged version, which the spool has, could not
+	// be brought back after that; see bringBack.
+	lost   bool
 	keptID string
 	upload *upload // parts sent ahead, or nil
 
@@ -104,6 +112,10 @@ func (f *file) dirty() bool {
 	defer f.node.mu.Unlock()
 	return f.dirtyLocked()
 }
+
+// goneLocked reports whether the name stands for something else now, so that
+// the file cannot be opened any more.
+func (f *file) goneLocked() bool { return f.superseded || f.revived }
 
 func (f *file) wholeLocked() bool { return f.wholeFrom > f.committed }
 
@@ -159,7 +171,7 @@ func (f *file) countLocked(s *Stats) {
 }
 
 func (f *file) sizeLocked() int64 {
-	if f.content != nil {
+	if f.content != nil && !f.lost {
 		return f.content.length()
 	}
 	return f.entry.Size
@@ -169,6 +181,7 @@ func (f *file) sizeLocked() int64 {
 func (fs *FS) wroteLocked(f *file) {
 	now := fs.now()
 	f.entry.Mtime, f.ctime = now, now
+	f.node.resizedLocked(f.content.length())
 	fs.markLocal(f.node, true)
 }
 
@@ -202,7 +215,7 @@ func (fs *FS) changeAttrLocked(f *file, change func(a *index.Attr) error) error 
 // that can still be sent. A commit that failed has left its bytes to recover;
 // a temporary file stays nevertheless, since its rename may be tried again.
 func (f *file) neededLocked() bool {
-	if f.attrDirtyLocked() {
+	if f.attrDirtyLocked() || f.lost && !f.removed {
 		return true
 	}
 	return f.dirtyLocked() && !f.superseded && (f.staged || f.keptID == "")
@@ -229,6 +242,9 @@ func (fs *FS) settle(n *node) {
 	} // else the kernel has heard nothing of this version
 	fs.markLocal(n, false)
 	n.mu.Unlock()
+	if f.exclusive {
+		fs.decisions.dropFile(f)
+	}
 	fs.dropUpload(up)
 	if c != nil {
 		path, named := fs.nodes.path(n)
@@ -265,19 +281,44 @@ func (fs *FS) retire(c *content, path string, etag store.ETag, clean bool, check
 // or removed: open handles stay on the version that they have, and the name
 // gets a new node.
 func (fs *FS) supersede(n *node) {
+	fs.supersedeIf(n, func(*file) bool { return true })
+}
+
+// supersedeFrom is supersede for an answer that was about the version tag. It
+// reports false, and does nothing, if the file has come to another one since,
+// or was written: a lock was granted on it.
+func (fs *FS) supersedeFrom(n *node, tag store.ETag) bool {
+	return fs.supersedeIf(n, func(f *file) bool { return f.entry.ETag == tag && !f.dirtyLocked() })
+}
+
+func (fs *FS) supersedeIf(n *node, still func(*file) bool) bool {
 	path, named := fs.nodes.path(n)
-	n.mu.Lock()
-	if n.file != nil {
-		n.file.superseded = true
+	mark := func(f *file) {
+		f.superseded = true
 		if named {
-			n.file.was = path
+			f.was = path
 		}
+	}
+	n.mu.Lock()
+	f := n.file
+	if f != nil && !still(f) {
+		n.mu.Unlock()
+		return false
+	}
+	if f != nil {
+		mark(f)
 	}
 	n.mu.Unlock()
 	if p, name := fs.nodes.parentOf(n); p != nil {
 		fs.nodes.detach(n)
 		fs.invalidator().InvalidateEntry(p.id, name)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.file != nil && n.file != f { // opened meanwhile
+		mark(n.file)
+	}
+	return true
 }
 
 // remoteChange is told by the index that S3 holds something else at path than
@@ -296,11 +337,15 @@ func (fs *FS) remoteChange(path string) {
 	f := n.file
 	local := f != nil && f.localLocked()
 	replaced := f != nil && f.handles > 0 && f.shownLocked() && (!ok || e.ETag != f.entry.ETag && f.appenders == 0)
+	var tag store.ETag
+	if replaced {
+		tag = f.entry.ETag
+	}
 	n.mu.Unlock()
 	switch p, name := fs.nodes.parentOf(n); {
 	case local || p == nil:
 	case replaced:
-		fs.supersede(n)
+		fs.supersedeFrom(n, tag)
 	case !ok:
 		fs.nodes.detachIdle(n)
 		fs.invalidator().InvalidateEntry(p.id, name)
@@ -318,7 +363,7 @@ func (fs *FS) attrLocked(f *file) Attr {
 	if f.dirtyLocked() {
 		a.ETag = ""
 	}
-	if f.removed || f.superseded {
+	if f.removed || f.superseded && !f.lost {
 		a.Nlink = 0
 	}
 	return a
@@ -326,7 +371,7 @@ func (fs *FS) attrLocked(f *file) Attr {
 
 // attrOf is an entry as stat(2) shows it.
 func (fs *FS) attrOf(n *node, e index.Entry) Attr {
-	a := Attr{ID: n.id, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
+	a := Attr{ID: n.id, Ino: n.ino, Type: e.Type, UID: fs.opts.UID, GID: fs.opts.GID, Nlink: 1, Size: e.Size,
 		Mtime: e.Mtime, Ctime: latest(e.Modified, e.Mtime), ETag: string(e.ETag)}
 	a.Mode = 0o666 &^ fs.opts.Umask
 	if e.Type == TypeDir {

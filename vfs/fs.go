@@ -28,27 +28,33 @@ type FS struct {
 	opts   Options
 
 	// Set once, in Open.
-	staged   globs
-	state    *stateDir
-	ledger   *ledger // nil on a read-only mount
-	cache    *diskCache
-	spares   *spares
-	deleter  *deleter
-	spool    *spool
-	session  string // tells what this state directory has sent from what others have
-	trees    *trees
-	locks    *pathLocks
-	nodes    *nodeTable
-	links    *lru.Cache[store.ETag, string] // targets of symbolic links
-	removed  *lru.Cache[NodeID, Attr]       // directories that may still be open
-	started  time.Time
-	retries  retries
-	window   *window
-	buffers  sync.Pool // *[]byte of blockSize bytes, for what is not in the window
-	bg       context.Context
-	endBG    context.CancelFunc
-	wg       sync.WaitGroup // background goroutines
-	attrTick chan struct{}  // wakes the attribute flusher
+	staged       globs
+	state        *stateDir
+	ledger       *ledger // nil on a read-only mount
+	cache        *diskCache
+	spares       *spares
+	deleter      *deleter
+	decisions    *decisions
+	programLocks *programLocks
+	spool        *spool
+	session      string // tells what this state directory has sent from what others have
+	trees        *trees
+	locks        *pathLocks
+	fileLocks    fileLocks // taken through handles
+	nodes        *nodeTable
+	links        *lru.Cache[store.ETag, string] // targets of symbolic links
+	removed      *lru.Cache[NodeID, Attr]       // directories that may still be open
+	started      time.Time
+	retries      retries
+	lending      lending
+	acquired     atomic.Int64                 // see Acquired; in ns since 1970
+	exclusive    *lru.Cache[string, struct{}] // names that O_EXCL made here
+	window       *window
+	buffers      sync.Pool // *[]byte of blockSize bytes, for what is not in the window
+	bg           context.Context
+	endBG        context.CancelFunc
+	wg           sync.WaitGroup // background goroutines
+	attrTick     chan struct{}  // wakes the attribute flusher
 
 	inv atomic.Pointer[Invalidator]
 
@@ -81,20 +87,26 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	lockFiles, err := newProgramLocks(opts.LockFiles, opts.Processes)
+	if err != nil {
+		return nil, err
+	}
 	state, err := openStateDir(opts.StateDir, opts.Now())
 	if err != nil {
 		return nil, err
 	}
 	links, err1 := lru.New[store.ETag, string](4096)
 	removed, err2 := lru.New[NodeID, Attr](1024)
-	if err := errors.Join(err1, err2); err != nil {
+	exclusive, err3 := lru.New[string, struct{}](madeExclusively)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		state.close()
 		return nil, err
 	}
 	fs := &FS{store: opts.Store, now: opts.Now, log: opts.Log, opts: opts, staged: staged, state: state,
-		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, started: opts.Now(),
+		locks: newPathLocks(), nodes: newNodeTable(), links: links, removed: removed, exclusive: exclusive, started: opts.Now(),
 		attrTick: make(chan struct{}, 1), local: map[*node]struct{}{}, appendSession: newAppendSession()}
 	fs.locks.patience = opts.OpTimeout
+	fs.programLocks = lockFiles
 	fs.health, _ = store.As[store.Health](opts.Store)
 	fs.window = newWindow(opts.Memory/4, opts.Now)
 	fs.buffers.New = func() any { b := make([]byte, blockSize); return &b }
@@ -105,7 +117,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 		Verify: opts.Verify, Strict: opts.Strict, MaxEntries: int(opts.Memory / bytesPerEntry),
 		GatewayID: opts.GatewayID, ReadOnly: opts.ReadOnly, OnChange: fs.remoteChange, OnGateways: fs.lookForTrees})
 	fs.spares = newSpares(state)
-	fs.deleter, fs.spool = newDeleter(fs), newSpool(fs)
+	fs.deleter, fs.spool, fs.decisions = newDeleter(fs), newSpool(fs), newDecisions()
 	fs.kept.Store(int64(state.countKept()))
 	if !opts.ReadOnly {
 		if err := fs.openLedger(); err != nil {
@@ -114,6 +126,7 @@ func Open(ctx context.Context, opts Options) (*FS, error) {
 	}
 	fs.wg.Go(fs.deleter.run)
 	fs.wg.Go(fs.attrLoop)
+	fs.wg.Go(fs.publishLoop)
 	fs.wg.Go(fs.housekeeping)
 	fs.start(fs.spares.fill)
 	if !opts.ReadOnly {
@@ -147,6 +160,12 @@ func (o *Options) setDefaults() {
 	if o.GatewayID == "" {
 		host, _ := os.Hostname()
 		o.GatewayID = host + "-" + rand.Text()[:10]
+	}
+	if o.LockFiles == nil {
+		o.LockFiles = DefaultLockFiles
+	}
+	if o.Processes == nil {
+		o.Processes = newProcesses()
 	}
 	if o.Staged == nil {
 		o.Staged = DefaultStaged
@@ -275,7 +294,7 @@ func (fs *FS) Sync(ctx context.Context, path string) error {
 		errs = append(errs, &Error{Op: "sync", Path: path, Kind: Stale,
 			Err: fmt.Errorf("S3 did not take %d of the files; `causeway recover` lists them", refused)})
 	}
-	errs = append(errs, fs.fault("sync", path, err))
+	errs = append(errs, fs.fault("sync", path, err), fs.storeDirs(ctx, path, fs.now(), fs.storeDir))
 	for _, n := range fs.localNodes() {
 		if p, ok := fs.nodes.path(n); ok && in(p) {
 			errs = append(errs, fs.flushAttr(ctx, n))
@@ -386,7 +405,7 @@ type globs []string
 func parseGlobs(patterns []string) (globs, error) {
 	for _, p := range patterns {
 		if _, err := filepath.Match(p, ""); err != nil {
-			return nil, fmt.Errorf("staged name pattern %q: %w", p, err)
+			return nil, fmt.Errorf("pattern %q of names: %w", p, err)
 		}
 	}
 	return patterns, nil

@@ -31,6 +31,9 @@ const (
 	// intentPut: the bytes and Meta become the object of Path, which held the
 	// version ETag, or none.
 	intentPut intentOp = "put"
+	// intentMkdir: the directory Path, which was absent, gets a marker with Meta,
+	// unless something that is in it makes that needless.
+	intentMkdir intentOp = "mkdir"
 )
 
 // intent is the body of a journal record: something that was acknowledged and

@@ -16,6 +16,9 @@ func (fs *FS) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, er
 	if err != nil {
 		return 0, err
 	}
+	if h.view != nil {
+		return readView(h.view, p, off), nil
+	}
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	b, err := c.read(waiting, int64(len(p)), off, h.ahead(off, len(p)))
@@ -36,6 +39,11 @@ func (fs *FS) ReadBytes(ctx context.Context, h *Handle, n int, off int64) (*Byte
 	c, err := fs.beginRead(h, off)
 	if err != nil {
 		return nil, err
+	}
+	if h.view != nil {
+		p := make([]byte, n)
+		n = readView(h.view, p, off)
+		return &Bytes{n: n, slices: [][]byte{p[:n]}}, nil
 	}
 	waiting := fs.patient(ctx)
 	defer waiting.release()
@@ -142,6 +150,9 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 		}
 		n.mu.Lock()
 		fs.wroteLocked(f)
+		if err != nil { // the kernel does not know how far the change went
+			n.told = toldMany
+		}
 		if path, ok := fs.nodes.path(n); ok && f.committed < gen {
 			fs.stageLocked(f, path)
 		}
@@ -151,14 +162,6 @@ func (fs *FS) change(f *file, h *Handle, op func(*content) (uint64, error)) erro
 		}
 		return err
 	}
-}
-
-// noteFull notes whether the last change of f found the disk full: then the
-// bytes are not what the program wanted to write, and must not be committed.
-func (fs *FS) noteFull(f *file, full bool) {
-	f.node.mu.Lock()
-	defer f.node.mu.Unlock()
-	f.full = full
 }
 
 // spaceStep is how much of the cache is given up when the disk is full.
@@ -171,7 +174,11 @@ func (fs *FS) Flush(ctx context.Context, h *Handle) error {
 	if err := fs.keepStaged(ctx, h.f); err != nil {
 		return fs.fault("close", fs.pathOf(h.node), err)
 	}
-	return fs.commitHandle(ctx, h)
+	err := fs.commitHandle(ctx, h)
+	if fs.opts.CommitLocal && KindOf(err) == NoSpace {
+		fs.spoil(h.f)
+	}
+	return err
 }
 
 // Fsync implements Files.
@@ -202,10 +209,17 @@ func (fs *FS) awaitParcels(ctx context.Context, n *node) error {
 	if !ok {
 		return nil
 	}
-	_, size, _ := fs.spool.usage()
-	ctx, cancel := context.WithTimeout(ctx, fs.transferTime(size))
-	defer cancel()
+	size := int64(0)
+	for _, p := range fs.spool.of(path) {
+		size = max(size, p.Size)
+	}
+	fs.spool.prefer(path)
+	ctx, cancel := fs.spool.whileMoving(ctx, fs.transferTime(size))
+	defer cancel(nil)
 	refused, err := fs.spool.wait(ctx, func(p string) bool { return p == path })
+	if err != nil {
+		err = context.Cause(ctx)
+	}
 	if refused > 0 {
 		err = &Error{Op: "fsync", Path: path, Kind: Stale, Err: errors.New("S3 did not take the file; `causeway recover` lists it")}
 	}

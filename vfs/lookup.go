@@ -25,13 +25,19 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if known, ok := fs.lookupLocal(p, name); ok {
 		return known, nil
 	}
-	if fs.retries.pending(ctx, fs.now(), parent, name) {
+	if fs.retries.asksAgain(ctx, fs.now(), parent, name) {
 		fs.refreshName(ctx, path)
+	}
+	if err := fs.lookAtLock(ctx, path); err != nil {
+		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
+			fs.dropName(n)
+		}
+		return Known{}, fs.fault("lookup", path, err)
 	}
 	if fs.denyAway(path) {
 		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist, Err: errAway}
 	}
-	ans, err := fs.ask(ctx, path, fs.idx.Lookup)
+	ans, err := fs.askName(ctx, path)
 	if err != nil {
 		if n := fs.nodes.child(p, name); n != nil && store.IsKind(err, store.NotExist) {
 			fs.dropName(n)
@@ -42,14 +48,13 @@ func (fs *FS) Lookup(ctx context.Context, parent NodeID, name string) (Known, er
 	if n == nil {
 		return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
 	}
-	if fs.outdated(n, ans.Entry) {
+	if tag, old := fs.outdated(n, ans.Entry); old && fs.supersedeFrom(n, tag) {
 		fs.nodes.forget(n.id, 1)
-		fs.supersede(n)
 		if n = fs.nodes.intern(p, name, ans.Type, true); n == nil {
 			return Known{}, &Error{Op: "lookup", Path: path, Kind: NotExist}
 		}
 	}
-	return fs.known(n, ans), nil
+	return fs.known(fs.fitting(n, path, ans.Entry), ans), nil
 }
 
 // refreshName asks S3 what a name is now, whatever the index knows. If it
@@ -98,20 +103,22 @@ func (fs *FS) lookupLocal(p *node, name string) (Known, bool) {
 		fs.nodes.forget(n.id, 1)
 		return Known{}, false
 	}
-	return Known{Attr: fs.attrLocked(n.file), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}, true
+	ttl := fs.lend(fs.opts.DirTTL)
+	return Known{Attr: fs.tellLocked(n.file), EntryTTL: ttl, AttrTTL: ttl}, true
 }
 
-// outdated reports whether handles of n are open on another version than e.
-func (fs *FS) outdated(n *node, e index.Entry) bool {
+// outdated reports whether handles of n are open on another version than e,
+// and on which.
+func (fs *FS) outdated(n *node, e index.Entry) (store.ETag, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.file
 	if f == nil || f.handles == 0 || f.appenders > 0 || !f.shownLocked() || f.localLocked() || f.entry.ETag == e.ETag {
-		return false
+		return "", false
 	}
 	path, ok := fs.nodes.path(n)
 	now, known := fs.idx.Peek(path) // e may be older than a commit of this gateway
-	return !ok || !known || now.ETag != f.entry.ETag
+	return f.entry.ETag, !ok || !known || now.ETag != f.entry.ETag
 }
 
 // known is an answer of the index as a front end gets it. A file that is open
@@ -119,7 +126,12 @@ func (fs *FS) outdated(n *node, e index.Entry) bool {
 // the kernel keeps one size for all of them. What it is told of another version
 // makes its pages useless.
 func (fs *FS) known(n *node, ans index.Answer) Known {
-	ttl := max(0, ans.Until.Sub(fs.now()))
+	ttl := fs.lend(ans.Until.Sub(fs.now()))
+	if ttl > 0 && n.typ == TypeFile && !fs.alone() {
+		if path, ok := fs.nodes.path(n); ok && fs.programLocks.match(path) {
+			ttl = 0
+		}
+	}
 	known := Known{Attr: fs.attrOf(n, ans.Entry), EntryTTL: ttl, AttrTTL: ttl}
 	if n.typ == TypeFile {
 		n.mu.Lock()
@@ -129,6 +141,7 @@ func (fs *FS) known(n *node, ans index.Answer) Known {
 		case ans.ETag != n.pageETag:
 			n.pageETag = ""
 		}
+		n.tellLocked(known.Size)
 		n.mu.Unlock()
 	}
 	if ans.Attr == nil {
@@ -139,14 +152,21 @@ func (fs *FS) known(n *node, ans index.Answer) Known {
 
 // dropName takes the name from a node that S3 no longer has.
 func (fs *FS) dropName(n *node) {
+	if _, named := fs.nodes.path(n); !named {
+		return
+	}
 	n.mu.Lock()
 	f := n.file
 	open := f != nil && f.handles > 0 && !f.localLocked()
 	local := f != nil && f.localLocked()
+	var tag store.ETag
+	if open {
+		tag = f.entry.ETag
+	}
 	n.mu.Unlock()
 	switch {
 	case open:
-		fs.supersede(n)
+		fs.supersedeFrom(n, tag)
 	case !local:
 		fs.nodes.detachIdle(n)
 	}
@@ -221,7 +241,7 @@ func (fs *FS) NegativeTTL(parent NodeID) time.Duration {
 	if !ok {
 		return 0
 	}
-	return fs.idx.NegativeTTL(path)
+	return fs.lend(fs.idx.NegativeTTL(path))
 }
 
 // Forget implements Lookups.
@@ -249,7 +269,8 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	path, named := fs.nodes.path(n)
 	n.mu.Lock()
 	if f := n.file; f != nil && (h != nil || !named || f.localLocked()) {
-		known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+		ttl := fs.lend(fs.opts.DirTTL)
+		known := Known{Attr: fs.tellLocked(f), EntryTTL: ttl, AttrTTL: ttl}
 		if !named {
 			known.Nlink = 0
 		}
@@ -261,6 +282,9 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 		if a, ok := fs.removed.Get(n.id); ok {
 			return Known{Attr: a}, nil
 		}
+		if known, ok := fs.attrOfRenewed(ctx, id); ok {
+			return known, nil
+		}
 		return Known{}, &Error{Op: "getattr", Path: path, Kind: Stale}
 	}
 	ans, err := fs.ask(ctx, path, fs.idx.Stat)
@@ -268,7 +292,8 @@ func (fs *FS) GetAttr(ctx context.Context, id NodeID, h *Handle) (Known, error) 
 	if err != nil && !gone {
 		return Known{}, fs.fault("getattr", path, err)
 	}
-	if gone || ans.Type != n.typ || fs.outdated(n, ans.Entry) {
+	tag, old := fs.outdated(n, ans.Entry)
+	if gone || ans.Type != n.typ || old && fs.supersedeFrom(n, tag) {
 		return fs.attrOfReplaced(n, path)
 	}
 	return fs.known(n, ans), nil
@@ -290,7 +315,7 @@ func (fs *FS) attrOfReplaced(n *node, path string) (Known, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return Known{Attr: fs.attrLocked(f)}, nil
+	return Known{Attr: fs.tellLocked(f)}, nil
 }
 
 // rootAttr is the root directory, which has no object and the mount's owner.
@@ -302,5 +327,5 @@ func (fs *FS) rootAttr() Known {
 	if root.file != nil {
 		e = root.file.entry
 	}
-	return Known{Attr: fs.attrOf(root, e), EntryTTL: time.Hour, AttrTTL: fs.opts.DirTTL}
+	return Known{Attr: fs.attrOf(root, e), EntryTTL: time.Hour, AttrTTL: fs.lend(fs.opts.DirTTL)}
 }

@@ -152,7 +152,7 @@ func (fs *FS) notALink(ctx context.Context, path string, again bool) error {
 	if again {
 		return &Error{Op: "readlink", Path: path, Kind: Invalid}
 	}
-	fs.retries.again(ctx, fs.now())
+	fs.retries.again(ctx, fs.now(), false)
 	return &Error{Op: "readlink", Path: path, Kind: Stale}
 }
 
@@ -186,8 +186,11 @@ func (fs *FS) materialize(ctx context.Context, n *node) {
 // it stays when its last entry goes.
 func (fs *FS) ensureMarker(ctx context.Context, dir string) {
 	e, ok := fs.idx.Peek(dir)
-	if dir == "" || !ok || e.Marker {
-		return
+	if dir == "" || !ok || e.Marker || fs.decisions.dir(dir) != nil {
+		return // the last is in the journal, and will get one
+	}
+	if fs.opts.Locks != nil && fs.alone() && fs.hasStored(dir) {
+		return // there is more in it, and nobody else takes that away
 	}
 	e.Type, e.Marker = TypeDir, true
 	if e.Mtime.IsZero() {
@@ -229,6 +232,17 @@ func (fs *FS) Rmdir(ctx context.Context, parent NodeID, name string) error {
 			return fs.fault("rmdir", path, waiting.explain(err))
 		} else if e.Type != TypeDir {
 			return &Error{Op: "rmdir", Path: path, Kind: NotDir}
+		}
+	}
+	if done, err := fs.rmdirHere(n, path); done || err != nil {
+		if done {
+			fs.touchDir(p)
+		}
+		return err
+	}
+	if nd := fs.decisions.dir(path); nd != nil {
+		if err := fs.storeDirAt(ctx, nd); err != nil {
+			return fs.fault("rmdir", path, waiting.explain(err))
 		}
 	}
 	if err := fs.checkEmpty(ctx, n, path); err != nil {

@@ -11,20 +11,22 @@ import (
 // has changes which are not committed. What else is known of a name is in the
 // index, so that a node is small.
 type node struct {
-	id  NodeID
+	id  NodeID   // never changes
+	ino NodeID   // inode number, of the first of the nodes that renew made in place of each other; never changes
 	typ FileType // never changes
 
 	// Guarded by nodeTable.mu.
+	pins     int32 // references that FS holds; a node with file != nil has one for it
 	parent   *node // nil for the root and for a node without a name
 	name     string
 	children map[string]*node
 	lookups  uint64 // references that a front end holds
-	pins     int32  // references that FS holds; a node with file != nil has one for it
 
 	mu sync.Mutex
 	// Guarded by mu.
 	file     *file      // state of an open or uncommitted file, or of attributes not yet sent
-	pageETag store.ETag // version whose pages the kernel may hold, and whose size it knows
+	pageETag store.ETag // version whose pages the kernel may hold
+	told     toldSize   // what the kernel may take for the size
 
 	changed atomic.Int64 // directory: when this gateway last changed its names, in ns since 1970
 }
@@ -33,15 +35,24 @@ type node struct {
 //
 // INVARIANT: a node is in byID while lookups > 0, pins > 0 or it has children.
 // INVARIANT: n.parent.children[n.name] == n for every n with a parent.
+// INVARIANT: inos[i] is the number of nodes in byID with ino == i != id.
 type nodeTable struct {
 	mu   sync.RWMutex
 	byID map[NodeID]*node
+	inos map[NodeID]int
+	past map[NodeID]pastName // of nodes in byID from which renew took the name
 	root *node
 }
 
+// pastName is the name that a node had.
+type pastName struct {
+	parent *node
+	name   string
+}
+
 func newNodeTable() *nodeTable {
-	root := &node{id: RootID, typ: TypeDir, pins: 1}
-	return &nodeTable{byID: map[NodeID]*node{RootID: root}, root: root}
+	root := &node{id: RootID, ino: RootID, typ: TypeDir, pins: 1}
+	return &nodeTable{byID: map[NodeID]*node{RootID: root}, inos: map[NodeID]int{}, past: map[NodeID]pastName{}, root: root}
 }
 
 func (t *nodeTable) get(id NodeID) *node {
@@ -126,6 +137,7 @@ func (t *nodeTable) intern(parent *node, name string, typ FileType, lookup bool)
 		n = &node{typ: typ}
 		t.attachLocked(n, parent, name)
 		n.id = t.freeID(path, name)
+		n.ino = n.id
 		t.byID[n.id] = n
 	}
 	if lookup {
@@ -141,7 +153,7 @@ func (t *nodeTable) intern(parent *node, name string, typ FileType, lookup bool)
 func (t *nodeTable) freeID(dir, name string) NodeID {
 	id := nodeID(dir, name)
 	for {
-		if _, taken := t.byID[id]; id > RootID && !taken {
+		if _, taken := t.byID[id]; id > RootID && !taken && t.inos[id] == 0 {
 			return id
 		}
 		id++
@@ -262,6 +274,12 @@ func (t *nodeTable) reapLocked(n *node) {
 	for n != nil && n != t.root && n.lookups == 0 && n.pins == 0 && len(n.children) == 0 {
 		p := n.parent
 		delete(t.byID, n.id)
+		delete(t.past, n.id)
+		if n.ino != n.id {
+			if t.inos[n.ino]--; t.inos[n.ino] == 0 {
+				delete(t.inos, n.ino)
+			}
+		}
 		if p != nil {
 			delete(p.children, n.name)
 			n.parent = nil

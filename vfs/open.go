@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,13 +20,17 @@ type Handle struct {
 	writable bool
 	appends  bool
 	keep     bool // the kernel's pages are of this version
+	direct   bool // it may not read this version through its pages
+
+	view []byte // what the reader sees of a lock file; nil: the file
 
 	moved uint64 // guarded by node.mu: see Moved
 	given bool   // guarded by node.mu: the open has succeeded
-	later bool   // and others had the same content by then
 
 	wrote atomic.Uint64 // generation of the last write through this handle
 	read  atomic.Bool   // something was read: the kernel has dropped older pages
+
+	locked atomic.Bool // a lock was taken through it
 
 	mu   sync.Mutex
 	next int64 // guarded by mu: where a sequential reader goes on
@@ -41,11 +46,11 @@ func (h *Handle) Node() NodeID { return h.node.id }
 func (h *Handle) Elsewhere(id NodeID) bool { return h.node != nil && h.node.id != id }
 
 // KeepCache implements Files.
-func (fs *FS) KeepCache(h *Handle) bool { return h.keep }
+func (fs *FS) KeepCache(h *Handle) bool { return h.keep && !h.direct }
 
-// SizeKnown reports whether a front end has been told no other size of the
-// file of h since it was to forget what it knew, for an earlier handle.
-func (fs *FS) SizeKnown(h *Handle) bool { return h.later }
+// Direct reports whether h is not to be read through the kernel's pages: it may
+// not know the size of what is open, or others are to see something else.
+func (h *Handle) Direct() bool { return h.direct || h.view != nil }
 
 func newHandle(n *node, f *file, flags int) *Handle {
 	acc := flags & syscall.O_ACCMODE
@@ -56,15 +61,18 @@ func newHandle(n *node, f *file, flags int) *Handle {
 // Open implements Files.
 func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 	call, again := fs.retries.begin(ctx, fs.now())
-	h, err := fs.openNode(ctx, id, flags, call.began)
+	h, err := fs.openNode(ctx, id, flags, call.began, again)
 	if err == nil || KindOf(err) != Stale {
 		return h, err
 	}
 	if !again {
-		fs.retries.again(ctx, call.began)
+		fs.retries.again(ctx, call.began, errors.Is(err, errRenewed))
 		return nil, err
 	}
 	path := fs.pathOfID(id)
+	if parent, name, ok := fs.nodes.pastName(id); ok && call.name == "" { // the kernel did not look, since it came by no name
+		call.parent, call.name = parent, name
+	}
 	if call.name != "" && !fs.isOpen(id) { // the kernel does not try a third time
 		if h, err = fs.openName(ctx, call, flags); err == nil || KindOf(err) != Stale {
 			return h, err
@@ -73,7 +81,9 @@ func (fs *FS) Open(ctx context.Context, id NodeID, flags int) (*Handle, error) {
 	return nil, &Error{Op: "open", Path: path, Kind: NotExist, Err: err}
 }
 
-func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Time) (*Handle, error) {
+// openNode opens a node, for a system call that began then. It may be told that
+// the name has another node now, unless it insists on this one.
+func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Time, insist bool) (*Handle, error) {
 	n := fs.nodes.get(id)
 	if n == nil {
 		return nil, &Error{Op: "open", Kind: Stale}
@@ -103,7 +113,10 @@ func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Tim
 	if _, still := fs.nodes.path(n); named && !still {
 		err = &Error{Op: "open", Path: path, Kind: Stale} // lost its name before it was pinned
 	} else {
-		err = fs.prepare(ctx, h, path, flags, began)
+		err = fs.prepare(ctx, h, path, flags, began, insist)
+	}
+	if err == nil {
+		err = fs.viewLock(ctx, h, path)
 	}
 	if err != nil {
 		fs.Release(h)
@@ -114,8 +127,11 @@ func (fs *FS) openNode(ctx context.Context, id NodeID, flags int, began time.Tim
 
 // prepare gives the file of a new handle its content: nothing for O_TRUNC,
 // the local bytes if they are newer than S3, and else the current version.
-func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, began time.Time) error {
+func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, began time.Time, insist bool) error {
 	f, n := h.f, h.node
+	if err := fs.findLost(ctx, f, path); err != nil {
+		return err
+	}
 	if flags&syscall.O_TRUNC != 0 && h.writable {
 		if err := fs.needAttr(ctx, f, path); err != nil { // mode and owner stay
 			return err
@@ -123,14 +139,11 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 		return fs.overwrite(ctx, h, path)
 	}
 	n.mu.Lock()
-	local := f.content != nil && !f.superseded && (f.removed && f.newerLocked() || f.dirtyLocked())
+	local := f.content != nil && !f.goneLocked() && (f.removed && f.newerLocked() || f.dirtyLocked())
 	if local || fs.freshLocked(f, path, began) {
-		h.keep = local || f.entry.ETag == n.pageETag
-		h.giveLocked()
-		n.mu.Unlock()
-		return nil
+		return fs.giveAndUnlock(h, path, local, insist)
 	}
-	superseded := f.superseded
+	superseded := f.goneLocked()
 	sole := !superseded && fs.soleLocked(h, path)
 	if sole {
 		h.giveLocked()
@@ -147,36 +160,24 @@ func (fs *FS) prepare(ctx context.Context, h *Handle, path string, flags int, be
 	}
 	_, err := recall(fs, ctx, check, func() (struct{}, bool) { return struct{}{}, fs.openHere(f, path) })
 	n.mu.Lock()
+	// Replaced again, after others had opened a version that is new enough for
+	// this open too?
 	joins := err != nil && KindOf(err) == Stale && f.content != nil && !f.checked.Before(began)
-	if joins {
-		h.giveLocked()
-	}
-	n.mu.Unlock()
-	if joins {
-		// Replaced again, after others had opened a version that is new enough
-		// for this open too.
-		return nil
-	}
-	if err != nil {
+	if err != nil && !joins {
+		n.mu.Unlock()
 		return err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if f.content == nil { // the name went away before its bytes were here
-		return &Error{Op: "open", Path: path, Kind: Stale}
-	}
-	h.keep = f.entry.ETag != "" && f.entry.ETag == n.pageETag
-	h.giveLocked()
-	return nil
+	return fs.giveAndUnlock(h, path, false, insist)
 }
 
 // giveLocked notes that the caller is given the content that f has now, which
 // must not be exchanged for another version until the handle is released. n.mu
 // is held.
 func (h *Handle) giveLocked() {
-	h.later = h.f.given > 0 && h.f.seen == h.f.content && h.f.appenders == 0
+	h.direct = !h.node.told.fits(h.f.content.length())
 	h.given = true
 	h.f.given++
+	h.f.arrivedLocked()
 	h.f.seen = h.f.content
 }
 
@@ -188,6 +189,9 @@ func (f *file) newerLocked() bool { return f.shownLocked() || f.content.generati
 // after it.
 func (fs *FS) freshLocked(f *file, path string, began time.Time) bool {
 	limit := began.Add(-fs.opts.OpenTTL)
+	if acquired := fs.acquiredAt(); acquired.After(limit) && acquired.Before(began) {
+		limit = acquired
+	}
 	if f.content == nil && fs.opts.OpenTTL > 0 && f.entry.Attr != nil {
 		if c, etag, checked := fs.cache.open(fs, path); c != nil && etag == f.entry.ETag && !checked.Before(limit) {
 			f.content, f.checked = c, checked
@@ -203,7 +207,7 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 	f, n := h.f, h.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if f.superseded {
+	if f.goneLocked() {
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
 	if f.content != nil && (f.dirtyLocked() || f.handles > 1) {
@@ -224,6 +228,7 @@ func (fs *FS) overwrite(ctx context.Context, h *Handle, path string) error {
 	fs.dropUpload(f.takeUploadLocked())
 	f.wholeFrom = f.content.generation()
 	f.appending = nil
+	n.told = toldNothing // O_TRUNC also sets the kernel's size
 	fs.stageLocked(f, path)
 	fs.wroteLocked(f)
 	h.wrote.Store(f.wholeFrom)
@@ -257,10 +262,16 @@ func (fs *FS) Create(ctx context.Context, c Caller, parent NodeID, name string, 
 
 // createNew is open(2) with O_CREAT of a name that does not exist.
 func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path string, flags int, mode uint32) (Known, *Handle, error) {
-	var err error
 	e := fs.newEntry(c, p, name, TypeFile, mode)
 	staged := fs.staged.match(name)
 	if flags&syscall.O_EXCL != 0 && !staged {
+		if err := fs.enter(ctx); err != nil {
+			return Known{}, nil, fs.fault("create", path, err)
+		}
+		fs.programLocks.mark(ctx, path, &e)
+		if known, h, done, err := fs.createHere(ctx, p, name, path, flags, e); done {
+			return known, h, err
+		}
 		if err := fs.claimName(ctx, path, &e, store.Body{}); err != nil {
 			return Known{}, nil, err
 		}
@@ -279,12 +290,7 @@ func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path strin
 		}
 		return fs.createExisting(ctx, p.id, name, path, flags)
 	}
-	f := fs.fileLocked(n, e)
-	h.f, h.keep = f, true
-	h.addLocked()
-	fs.handles.Add(1)
-	err = fs.startNewLocked(h, path)
-	known := Known{Attr: fs.attrLocked(f), EntryTTL: fs.opts.DirTTL, AttrTTL: fs.opts.DirTTL}
+	known, err := fs.openNewLocked(h, fs.fileLocked(n, e), path)
 	n.mu.Unlock()
 	if err != nil {
 		fs.Release(h)
@@ -293,6 +299,16 @@ func (fs *FS) createNew(ctx context.Context, c Caller, p *node, name, path strin
 	}
 	fs.touchDir(p)
 	return known, h, nil
+}
+
+// openNewLocked opens f, which is new, with h. n.mu is held.
+func (fs *FS) openNewLocked(h *Handle, f *file, path string) (Known, error) {
+	h.f, h.keep = f, true
+	h.addLocked()
+	fs.handles.Add(1)
+	err := fs.startNewLocked(h, path)
+	ttl := fs.lend(fs.opts.DirTTL)
+	return Known{Attr: fs.tellLocked(f), EntryTTL: ttl, AttrTTL: ttl}, err
 }
 
 // startNewLocked gives a new file its empty content. One whose name was
@@ -310,7 +326,7 @@ func (fs *FS) startNewLocked(h *Handle, path string) error {
 		return nil
 	}
 	f.wholeFrom = f.content.generation()
-	if h.appends {
+	if h.appends && !f.exclusive {
 		f.madeByAppendLocked()
 	}
 	fs.stageLocked(f, path)
@@ -339,7 +355,7 @@ func (fs *FS) createExisting(ctx context.Context, parent NodeID, name, path stri
 	if err != nil {
 		return Known{}, nil, err
 	}
-	h, err := fs.openNode(ctx, known.ID, flags, fs.now())
+	h, err := fs.openNode(ctx, known.ID, flags, fs.now(), false)
 	if err != nil {
 		fs.Forget(known.ID, 1)
 		return Known{}, nil, err
@@ -359,6 +375,11 @@ func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body s
 		return fs.fault("create", path, waiting.explain(err))
 	}
 	defer unlock()
+	if e.Type == TypeDir {
+		if done, err := fs.claimDir(ctx, path, e); done || err != nil {
+			return fs.fault("mkdir", path, waiting.explain(err))
+		}
+	}
 	etag, err := fs.putNew(ctx, objectKey(path, e.Type), *e, body)
 	if store.IsKind(err, store.PreconditionFailed) {
 		fs.idx.Forget(path)
@@ -368,6 +389,9 @@ func (fs *FS) claimName(ctx context.Context, path string, e *index.Entry, body s
 		return fs.fault("create", path, waiting.explain(err))
 	}
 	e.Size = body.Size
+	if e.Type == TypeFile {
+		fs.acquiredName(ctx, path) // before the index learns that the name is there now
+	}
 	if e.Type == TypeDir {
 		e.Marker = true
 		fs.idx.Made(path, *e)
@@ -409,13 +433,19 @@ func (fs *FS) Release(h *Handle) {
 	fs.handles.Add(-1)
 	if late {
 		fs.start(func(context.Context) {
-			if err := fs.commit(fs.bg, f); err != nil {
+			err := fs.commit(fs.bg, f)
+			if err != nil {
 				fs.noteError(err)
 			}
+			if fs.opts.CommitLocal && KindOf(err) == NoSpace {
+				fs.spoil(f)
+			}
+			fs.dropLocks(h)
 			fs.settle(n)
 		})
 		return
 	}
+	fs.dropLocks(h)
 	if last {
 		fs.settle(n)
 	}

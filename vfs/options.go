@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/causewayfs/causeway/locks"
 	"github.com/causewayfs/causeway/store"
 )
 
@@ -20,6 +21,7 @@ type Options struct {
 	ReadOnly bool
 
 	Staged    []string      // globs of temporary names [DefaultStaged]
+	LockFiles []string      // globs of other programs' lock files, matched against the end of the path [DefaultLockFiles]
 	StagedTTL time.Duration // a staged file that nobody renames is uploaded after this [1h]
 	DirTTL    time.Duration // age at which names are revalidated [1s]
 	OpenTTL   time.Duration // age at which an open revalidates the data [0]
@@ -36,10 +38,16 @@ type Options struct {
 	Memory    int64 // bytes that metadata caches are sized for [256 MiB]
 	MaxNodes  int   // nodes kept for the kernel before it is asked to forget some [from Memory]
 
+	// Locks decides who holds what over all gateways. FS uses it and does not
+	// close it. Without it, every lock is NoLock.
+	Locks locks.Service
+
 	OpTimeout time.Duration // deadline of one operation, without transfer time [30s]
 
 	Now func() time.Time // [time.Now]
-	Log *slog.Logger     // [discard]
+	// Processes knows which processes live [those of this host].
+	Processes Processes
+	Log       *slog.Logger // [discard]
 
 	treeLook time.Duration // set by tests [treeLook]
 }

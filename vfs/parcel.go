@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"slices"
 
 	"github.com/causewayfs/causeway/store"
 	"github.com/causewayfs/causeway/vfs/journal"
@@ -18,6 +19,7 @@ type parcel struct {
 
 	moved   bool            // it gets another name with this
 	landed  bool            // its file knows what became of it
+	settled bool            // its appends are in S3, and those that its file still has begin behind them
 	dropped bool            // somebody removed, renamed or replaced what it is about
 	after   *parcel         // the one that was being sent when p was made, if p is based on it
 	next    *parcel         // the one that stands for it
@@ -26,6 +28,7 @@ type parcel struct {
 	rebased bool            // that version has more than p and what p is based on
 	err     error           // why S3 did not take it
 	over    chan struct{}   // closed when it is in S3, refused or dropped
+	lost    <-chan struct{} // closed when a lock that its path had is lost; may be nil
 	live    context.Context // ends when dropped becomes true
 	drop    context.CancelFunc
 }
@@ -38,18 +41,26 @@ func (p *parcel) dropLocked() {
 // inherit makes p the successor of one that may have been carried out. Of one
 // that was dropped only the name counts: what it was based on may be gone with
 // it.
+//
+// Where the appends of p begin, and behind which version, is p's own: what it has
+// was made from the file as it is, and its bytes may lie elsewhere than in old,
+// since another parcel went behind others' appends meanwhile. They begin with
+// those of old that are not in S3.
 func (p *parcel) inherit(old *parcel) {
 	if old.dropped {
 		p.Mine = append(p.Mine, append(old.Mine, old.name())...)
 		return
 	}
-	p.ETag, p.Whole = old.ETag, p.Whole || old.Whole
+	p.Whole = p.Whole || old.Whole
 	if p.Append != nil && old.Append != nil {
-		tries := append(old.Append.Tries, appendedTry{Seq: uint64(old.id), Upto: old.Size - old.Append.From})
-		p.Append = &appended{From: old.Append.From, Base: old.Append.Base, Tries: tries}
+		a := old.Append
+		if old.after != nil && old.after.settled { // and old does not know it yet
+			a = a.behind(old.after)
+		}
+		p.Append.Tries = append(slices.Clone(a.Tries), appendedTry{Seq: uint64(old.id), Upto: old.Size - a.From})
 		return
 	}
-	p.Append = nil
+	p.ETag, p.Append = old.ETag, nil
 	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
 }
 

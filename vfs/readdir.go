@@ -69,14 +69,14 @@ func (fs *FS) readDir(ctx context.Context, d *DirHandle, off uint64, plus bool, 
 }
 
 func (fs *FS) emitDots(n *node, off uint64, emit func(DirEntry) bool) bool {
-	if off == 0 && !emit(DirEntry{Name: ".", ID: n.id, Type: TypeDir, Off: 1}) {
+	if off == 0 && !emit(DirEntry{Name: ".", ID: n.ino, Type: TypeDir, Off: 1}) {
 		return false
 	}
 	up := n
 	if p, _ := fs.nodes.parentOf(n); p != nil {
 		up = p
 	}
-	return emit(DirEntry{Name: "..", ID: up.id, Type: TypeDir, Off: dots})
+	return emit(DirEntry{Name: "..", ID: up.ino, Type: TypeDir, Off: dots})
 }
 
 // dirEntry is the i-th name of a snapshot.
@@ -86,19 +86,24 @@ func (fs *FS) dirEntry(d *DirHandle, i uint64, plus bool) DirEntry {
 	e.TypeUnknown = ans.Attr == nil && ans.Type == TypeFile && ans.Size < pathMax
 	if plus {
 		if known, ok := fs.lookupLocal(d.node, ans.Name); ok {
-			e.ID, e.Known = known.ID, &known
+			e.ID, e.Known = known.Ino, &known
 			return e
 		}
 		if ans.Attr != nil {
 			if n := fs.nodes.intern(d.node, ans.Name, ans.Type, true); n != nil {
+				e.ID = n.ino
+				if !n.fits(ans.Entry) { // leave it to a lookup
+					fs.nodes.forget(n.id, 1)
+					return e
+				}
 				known := fs.known(n, ans)
-				e.ID, e.Known = n.id, &known
+				e.Known = &known
 				return e
 			}
 		}
 	}
 	if n := fs.nodes.child(d.node, ans.Name); n != nil {
-		e.ID = n.id
+		e.ID = n.ino
 	} else {
 		e.ID = nodeID(d.dir, ans.Name)
 	}
@@ -197,7 +202,7 @@ func (fs *FS) FsyncDir(ctx context.Context, id NodeID) error {
 	if err := fs.flushAttr(ctx, n); err != nil {
 		return err
 	}
-	if fs.opts.CommitLocal && !fs.opts.FsyncLocal {
+	if !fs.opts.CommitLocal || !fs.opts.FsyncLocal {
 		return fs.Sync(ctx, "")
 	}
 	return fs.fault("fsync", fs.pathOf(n), fs.deleter.flush(ctx))

@@ -157,9 +157,8 @@ func (d *deleter) removeOlder(ctx context.Context, r *removal) error {
 	return err
 }
 
-// crowded reports whether there may be other gateways on the bucket: some have
-// been seen, or it was long ago that nobody was.
-func (fs *FS) crowded() bool { return !fs.idx.Stats().Alone }
+// crowded reports whether there may be other gateways on the bucket.
+func (fs *FS) crowded() bool { return !fs.alone() }
 
 // clockSlack is by how much the clocks of this gateway and of S3 may differ.
 const clockSlack = 2 * time.Second

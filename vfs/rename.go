@@ -53,13 +53,23 @@ func (fs *FS) Rename(ctx context.Context, parent NodeID, name string, newParent 
 		return fs.renameDir(ctx, m)
 	}
 	ctx = waiting
+	if err := errors.Join(fs.release(ctx, src), fs.release(ctx, dst)); err != nil {
+		return waiting.explain(err)
+	}
 	unlock, err := fs.locks.lock(ctx, src, dst)
 	if err != nil {
 		return fs.fault("rename", src, waiting.explain(err))
 	}
 	defer unlock()
+	if err := errors.Join(fs.mayRemove(ctx, "rename", src), fs.mayRemove(ctx, "rename", dst)); err != nil {
+		unlock()
+		return refuseLater(ctx, err)
+	}
 	if err := fs.recheckMove(ctx, m); err != nil {
 		return waiting.explain(err)
+	}
+	if err := errors.Join(fs.checkLock("rename", src), fs.checkLock("rename", dst)); err != nil {
+		return err
 	}
 	return waiting.explain(fs.renameFile(ctx, m))
 }
@@ -271,6 +281,8 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	if m.parcel != nil {
 		fs.accepted(m.parcel, ids[len(ids)-1])
 	}
+	fs.exclusive.Remove(m.src)
+	fs.exclusive.Remove(m.dst)
 	fs.touchDir(m.from)
 	fs.touchDir(m.to)
 	if err != nil && r != nil { // not in the journal, so it must be in S3

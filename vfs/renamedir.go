@@ -14,6 +14,11 @@ func (fs *FS) renameDir(ctx context.Context, m *move) error {
 		return fs.fault("rename", m.src, err)
 	}
 	defer unlock()
+	release, err := fs.claimTrees(ctx, "rename", m.src, m.dst)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := fs.recheckMove(ctx, m); err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func (fs *FS) replay(id journal.ID, it intent) error {
 	case intentRemove:
 		fs.replayRemove(id, it)
 		return nil
+	case intentMkdir:
+		fs.replayMkdir(id, it)
+		return nil
 	case intentAttr:
 		return fs.replayAttr(id, it)
 	case intentStaged:
@@ -211,7 +214,9 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	fs.markLocal(n, true)
 	n.mu.Unlock()
 	if old, _ := fs.spool.peek(it.Path); old != nil {
-		p.inherit(old)
+		if p.Append == nil || old.Append == nil { // else p knows of it, unless it was in S3 before
+			p.inherit(old)
+		}
 		fs.ledger.done(old.id)
 	}
 	fs.spool.put(p)

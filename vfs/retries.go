@@ -22,6 +22,7 @@ type retries struct {
 // secondTry is a system call that is tried again.
 type secondTry struct {
 	began  time.Time
+	knows  bool   // the name has a node with a version that was checked after that
 	parent NodeID // of the name that its last lookup was for
 	name   string // empty: there was none
 }
@@ -36,9 +37,9 @@ func callerOf(ctx context.Context) uint32 {
 	return thread
 }
 
-// pending reports whether the request behind ctx is part of a second try: the
-// lookup of that name.
-func (r *retries) pending(ctx context.Context, now time.Time, parent NodeID, name string) bool {
+// asksAgain reports whether the request behind ctx is part of a second try, the
+// lookup of that name, and has to ask S3.
+func (r *retries) asksAgain(ctx context.Context, now time.Time, parent NodeID, name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.calls) == 0 {
@@ -49,8 +50,8 @@ func (r *retries) pending(ctx context.Context, now time.Time, parent NodeID, nam
 	if !ok || now.Sub(call.began) >= retryAge {
 		return false
 	}
-	r.calls[thread] = secondTry{call.began, parent, name}
-	return true
+	r.calls[thread] = secondTry{call.began, call.knows, parent, name}
+	return !call.knows
 }
 
 // begin returns when the system call behind ctx began, and whether this is its
@@ -70,8 +71,8 @@ func (r *retries) begin(ctx context.Context, now time.Time) (call secondTry, aga
 	return call, true
 }
 
-// again notes that the caller will try again.
-func (r *retries) again(ctx context.Context, began time.Time) {
+// again notes that the caller will try again; knows is as in secondTry.
+func (r *retries) again(ctx context.Context, began time.Time, knows bool) {
 	thread := callerOf(ctx)
 	if thread == 0 {
 		return
@@ -81,7 +82,7 @@ func (r *retries) again(ctx context.Context, began time.Time) {
 	if r.calls == nil || len(r.calls) >= retryLimit {
 		r.calls = map[uint32]secondTry{}
 	}
-	r.calls[thread] = secondTry{began: began}
+	r.calls[thread] = secondTry{began: began, knows: knows}
 }
 
 // openTries bounds how often an open follows a name that others change.
@@ -97,7 +98,7 @@ func (fs *FS) openName(ctx context.Context, call secondTry, flags int) (h *Handl
 		known, err = fs.Lookup(ctx, call.parent, call.name)
 		switch {
 		case err == nil:
-			h, err = fs.openNode(ctx, known.ID, flags, call.began)
+			h, err = fs.openNode(ctx, known.ID, flags, call.began, true)
 		case KindOf(err) == NotExist && flags&syscall.O_TRUNC != 0 && flags&syscall.O_ACCMODE != syscall.O_RDONLY:
 			owner := Caller{UID: fs.opts.UID, GID: fs.opts.GID}
 			known, h, err = fs.Create(ctx, owner, call.parent, call.name, flags, 0o666&^fs.opts.Umask)
@@ -106,7 +107,7 @@ func (fs *FS) openName(ctx context.Context, call secondTry, flags int) (h *Handl
 			fs.Forget(known.ID, 1) // the kernel does not know of it
 		}
 		if err == nil {
-			h.keep = false
+			h.elsewhere()
 		}
 		if err == nil || KindOf(err) != Stale {
 			return h, err

@@ -158,12 +158,24 @@ func (fs *FS) adopt(f *file, path string, obj *store.Object, asOf time.Time) err
 		n.mu.Unlock()
 		return f.staysAsItIs() // written meanwhile: what is here is newer
 	}
-	if f.heldLocked() && f.entry.ETag != e.ETag {
+	if now, ok := fs.idx.Peek(path); !ok || now.ETag != e.ETag {
+		n.mu.Unlock()
+		return errOutdated // under the lock, so that e is not older than a commit
+	}
+	tag := f.entry.ETag
+	if f.heldLocked() && tag == e.ETag { // somebody else was quicker
+		f.checked = latest(f.checked, asOf)
+		n.mu.Unlock()
+		return nil
+	}
+	if f.heldLocked() {
 		n.mu.Unlock()
 		if done, err := fs.follow(f, path, e, obj, asOf); done || err != nil {
 			return err
 		}
-		fs.supersede(n)
+		if !fs.supersedeFrom(n, tag) {
+			return errOutdated
+		}
 		fs.preload(path, e, obj, asOf)
 		return &Error{Op: "open", Path: path, Kind: Stale}
 	}
@@ -219,7 +231,7 @@ func (fs *FS) preload(path string, e index.Entry, obj *store.Object, asOf time.T
 	}
 	f := fs.fileLocked(n, e)
 	c, err := fs.loadLocked(f, path, e, asOf)
-	f.handles++ // keeps the file until the second try
+	fs.holdLocked(f)
 	n.mu.Unlock()
 	if err == nil {
 		err = fs.pour(obj.Body, obj.Offset, sink{c: c})
@@ -227,14 +239,28 @@ func (fs *FS) preload(path string, e index.Entry, obj *store.Object, asOf time.T
 	if err != nil {
 		fs.noteError(fs.fault("open", path, err))
 	}
+}
+
+// holdLocked keeps f for the second try of an open.
+func (fs *FS) holdLocked(f *file) {
+	f.handles++
+	f.awaited = true
 	fs.start(func(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(preloadTime):
 		}
-		n.mu.Lock()
-		f.handles--
-		n.mu.Unlock()
-		fs.settle(n)
+		f.node.mu.Lock()
+		f.arrivedLocked()
+		f.node.mu.Unlock()
+		fs.settle(f.node)
 	})
+}
+
+// arrivedLocked ends what holdLocked began.
+func (f *file) arrivedLocked() {
+	if f.awaited {
+		f.awaited = false
+		f.handles--
+	}
 }

@@ -58,6 +58,11 @@ func (set SetAttr) apply(f *file, a *index.Attr) error {
 // changeAttr changes attributes of n; they are sent with the next commit or
 // on their own in a while.
 func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *index.Attr) error) error {
+	if f := n.fileState(); f != nil {
+		if err := fs.findLost(ctx, f, fs.pathOf(n)); err != nil {
+			return fs.fault("setattr", fs.pathOf(n), err)
+		}
+	}
 	e, err := fs.entryOf(ctx, n)
 	if err != nil {
 		return err
@@ -356,6 +361,9 @@ func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info sto
 			f.content.moved(path, info.ETag)
 		}
 	}
+	if n.typ == TypeDir {
+		f.entry.Marker = true
+	}
 	fs.endAttrLocked(f)
 	if err := fs.recordAttrLocked(f, path); err != nil { // changed meanwhile: of this version now
 		fs.noteError(err)
@@ -363,6 +371,9 @@ func (fs *FS) attrSent(f *file, path string, e index.Entry, gen uint64, info sto
 	fs.markLocal(n, f.localLocked())
 	fs.idx.Put(path, f.entry, fs.now())
 	n.mu.Unlock()
+	if n.typ == TypeDir {
+		fs.dirStored(path)
+	}
 	fs.settle(n)
 }
 

@@ -238,7 +238,7 @@ func (s *spool) pump() {
 		}
 		s.running++
 		s.fs.start(func(ctx context.Context) {
-			s.sent(p, s.fs.sendParcel(ctx, p))
+			s.sent(p, unlessLost(ctx, p.Path, p.lost, func(ctx context.Context) error { return s.fs.sendParcel(ctx, p) }))
 		})
 	}
 }

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,6 +49,13 @@ func (g *gate) Put(ctx context.Context, key string, b store.Body, o store.PutOpt
 		return store.Info{}, unavailable(store.OpPut, key)
 	}
 	return info, err
+}
+
+// sent returns the keys of all PUTs so far.
+func (g *gate) sent() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.puts)
 }
 
 func (g *gate) set(shut bool) {

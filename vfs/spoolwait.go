@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,6 +56,42 @@ func (s *spool) rush(n int) {
 	if n > 0 {
 		s.pump()
 	}
+}
+
+// prefer lets a path be the next to be sent, since somebody waits for it.
+func (s *spool) prefer(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.queue, path); i > 0 {
+		s.queue = slices.Insert(slices.Delete(s.queue, i, i+1), 0, path)
+	}
+}
+
+// whileMoving is a context that ends, with DeadlineExceeded as its cause, when
+// no parcel of any path was over for as long as limit. A line that is slow is
+// shared by all that is being sent, so that what one parcel takes depends on
+// the others; S3 that takes nothing is what nobody has to wait for.
+func (s *spool) whileMoving(ctx context.Context, limit time.Duration) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.fs.start(func(context.Context) { // ends with ctx
+		for {
+			s.mu.Lock()
+			changed := s.changed
+			s.mu.Unlock()
+			still := time.NewTimer(limit)
+			select {
+			case <-changed:
+			case <-still.C:
+				cancel(context.DeadlineExceeded)
+			case <-ctx.Done():
+			}
+			still.Stop()
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	})
+	return ctx, cancel
 }
 
 // below matches a path and all paths below it.

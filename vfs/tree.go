@@ -127,6 +127,9 @@ func (fs *FS) sendBelow(ctx context.Context, dirs ...string) error {
 		if _, err := fs.spool.wait(ctx, below(dir)); err != nil {
 			return err
 		}
+		if err := fs.storeDirs(ctx, dir, fs.now(), fs.storeDirAt); err != nil {
+			return err
+		}
 		for _, n := range fs.localNodes() {
 			if path, ok := fs.nodes.path(n); ok && path != dir && below(dir)(path) {
 				if err := fs.flushAttrAt(ctx, n, path); err != nil {

@@ -25,6 +25,11 @@ func (fs *FS) RemoveTree(ctx context.Context, parent NodeID, name string) error 
 		return fs.fault("rmdir", path, err)
 	}
 	defer unlock()
+	release, err := fs.claimTrees(ctx, "rmdir", path)
+	if err != nil {
+		return err
+	}
+	defer release()
 	n := fs.nodes.child(p, name)
 	if err := fs.readyToRemove(ctx, n, path); err != nil {
 		return fs.fault("rmdir", path, err)

@@ -17,6 +17,9 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	waiting := fs.patient(ctx)
 	defer waiting.release()
 	ctx = waiting
+	if err := fs.release(ctx, path); err != nil {
+		return waiting.explain(err)
+	}
 	unlock, err := fs.locks.lock(ctx, path)
 	if err != nil {
 		return fs.fault("unlink", path, waiting.explain(err))
@@ -32,9 +35,24 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 	} else if e.Type == TypeDir {
 		return &Error{Op: "unlink", Path: path, Kind: IsDir}
 	}
+	err = fs.lookAtLock(ctx, path)
+	if err == nil {
+		err = fs.mayRemove(ctx, "unlink", path)
+	}
+	if KindOf(err) == Busy {
+		unlock()
+		return refuseLater(ctx, err)
+	}
+	if err != nil {
+		return fs.fault("unlink", path, waiting.explain(err))
+	}
+	if err := fs.checkLock("unlink", path); err != nil {
+		return err
+	}
 	if err := fs.removeName(ctx, n, path, path); err != nil {
 		return fs.fault("unlink", path, err)
 	}
+	fs.exclusive.Remove(path)
 	fs.touchDir(p)
 	return nil
 }

@@ -16,6 +16,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+
+	exitLockWait = 75 // EX_TEMPFAIL: the wait for a lock ran out
 )
 
 // problem is an error that says what was attempted and what to do about it.
@@ -42,6 +44,15 @@ type reportedError struct{ err error }
 func (e *reportedError) Error() string { return e.err.Error() }
 func (e *reportedError) Unwrap() error { return e.err }
 
+// statusError is an outcome with an exit status of its own.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
 // exitStatus returns the exit status for the outcome err of a command.
 func exitStatus(err error) int {
 	switch {
@@ -49,6 +60,9 @@ func exitStatus(err error) int {
 		return exitDone
 	case isUsage(err):
 		return exitUsage
+	}
+	if s, ok := errors.AsType[*statusError](err); ok {
+		return s.status
 	}
 	return exitFailed
 }

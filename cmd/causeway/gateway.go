@@ -36,6 +36,7 @@ type gateway struct {
 	started    time.Time           // when run was called
 	drains     atomic.Bool         // the end has begun
 	stack      *stack
+	locks      *coordination // nil on a mount that has none
 	fs         *vfs.FS
 	log        *slog.Logger
 }
@@ -51,6 +52,7 @@ func (g *gateway) run(ctx context.Context) error {
 
 	// A server in this process would wait for connections that are left open.
 	defer g.disconnect()
+	defer g.closeLocks(ctx)
 	starting, stop := g.interruptible(ctx)
 	defer stop()
 	mount, err := g.start(starting, options)
@@ -113,6 +115,7 @@ func (g *gateway) options() (vfs.Options, error) {
 		ReadOnly:  s.readOnly,
 		Staged:    append([]string{}, s.staged...), // not nil: none is none
 		StagedTTL: orShortest(s.stagedTTL),
+		LockFiles: append([]string{}, s.lockFiles...), // not nil: none is none
 		DirTTL:    orShortest(s.dirTTL),
 		OpenTTL:   time.Duration(s.openTTL),
 		Verify:    time.Duration(s.verify),
@@ -140,9 +143,16 @@ func (g *gateway) start(ctx context.Context, options vfs.Options) (mounted, erro
 		return nil, err
 	}
 	options.Store, options.Capabilities = g.stack.top, g.stack.caps
+	if err := g.openLocks(ctx); err != nil {
+		return nil, err
+	}
+	if g.locks != nil {
+		options.Locks = g.locks.service
+	}
 	if g.fs, err = vfs.Open(ctx, options); err != nil {
 		return nil, stateDirProblem(g.stateDir, err)
 	}
+	g.openedFS()
 	if g.mountpoint == "" {
 		return nil, nil
 	}
@@ -220,6 +230,8 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 		return nil, "", &problem{what: "make the directory for control sockets", err: err}
 	}
 	s := &statusServer{Server: status.NewServer(g.snapshot, g.sync, g.stack.counted, collectors.NewGoCollector())}
+	s.locks = status.NewLockServer(g.fs, nil)
+	s.ServeLocks(s.locks)
 	socket := status.SocketPath(g.stateDir, run)
 	if err := s.ListenUnix(socket); err != nil {
 		return nil, "", err
@@ -248,11 +260,13 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 // statusServer is a registered status.Server.
 type statusServer struct {
 	*status.Server
+	locks      *status.LockServer
 	unregister func()
 }
 
 func (g *gateway) endStatus(ctx context.Context, s *statusServer) {
 	s.unregister()
+	s.locks.Close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeStatusTimeout)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {

@@ -112,12 +112,13 @@ then the environment.
 Credentials are those of the AWS tools: AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of the machine.
 
-Exit status: 0 done, 1 failed, 2 wrong usage.`,
+Exit status: 0 done, 1 failed, 2 wrong usage, 75 the wait for a lock ran out.`,
 		Example: `  causeway up                                  # try it: a local S3 server, mounted on ~/causeway
   causeway mount s3://my-bucket /mnt/bucket    # a bucket of Amazon S3
   causeway mount s3://data/team /mnt/team --endpoint http://10.0.0.5:9000 --daemon
   causeway status /mnt/bucket                  # what it is doing
   causeway sync /mnt/bucket                    # wait until all of it is in S3
+  causeway lock /mnt/bucket/x -- make x        # one at a time, over all hosts
   causeway doctor s3://my-bucket               # what would stop it from working`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -131,7 +132,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String(configFlag, "", "`FILE` with settings, in YAML")
-	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newVersion(a))
+	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newLock(a), newLocks(a), newRecover(a), newDoctor(a), newVersion(a))
 	return root
 }
 

@@ -47,6 +47,7 @@ host, give the second mount a --state-dir of its own.`,
 	s.stateFlag(f)
 	s.filesystemFlags(f)
 	s.commitFlags(f)
+	s.lockFlags(f)
 	s.mountFlags(f)
 	s.statusFlag(f)
 	s.logFlag(f)

@@ -34,6 +34,7 @@ func (g *gateway) snapshot() status.Report {
 		Files:        g.fs.Stats(),
 		S3:           g.stack.reach(),
 		Requests:     g.stack.requests(),
+		Locks:        g.lockReports(),
 	}
 	if g.drains.Load() {
 		r.State = status.Draining

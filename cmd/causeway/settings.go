@@ -28,12 +28,18 @@ type settings struct {
 	readOnly  bool
 	staged    []string
 	stagedTTL durationValue
+	lockFiles []string
 	dirTTL    durationValue
 	openTTL   durationValue
 	verify    durationValue
 	foreign   enumValue
 	cacheSize sizeValue
 	memory    sizeValue
+
+	// How it agrees with other gateways.
+	coordinator coordinatorValue
+	lockTTL     durationValue
+	etcdTLS     bool
 
 	// When a call has done its work.
 	commit     enumValue
@@ -102,6 +108,7 @@ func (s *settings) filesystemFlags(f *pflag.FlagSet) {
 	f.BoolVar(&s.readOnly, "read-only", false, "refuse every change")
 	f.StringSliceVar(&s.staged, "staged", vfs.DefaultStaged, "`GLOB` of temporary names that are committed by renaming them; repeat for more")
 	f.Var(&s.stagedTTL, "staged-ttl", "`AGE` at which a temporary name that nobody renames is uploaded")
+	f.StringSliceVar(&s.lockFiles, "lock-files", vfs.DefaultLockFiles, "`GLOB` of lock files of programs that judge a lock by its holder's process id and clock; repeat for more")
 	f.Var(&s.dirTTL, "dir-ttl", "`AGE` at which names and attributes are asked for again")
 	f.Var(&s.openTTL, "open-ttl", "`AGE` up to which an open believes what it knows of a file without asking S3")
 	f.Var(&s.verify, "verify", "`INTERVAL` at which directories in use are listed again, to find what other tools wrote")

@@ -54,6 +54,7 @@ it is free. --listen itself serves /status, /-/metrics and /-/health.`,
 	f.BoolVar(&s.noFuse, "no-fuse", false, "do not mount")
 	s.filesystemFlags(f)
 	s.commitFlags(f)
+	s.lockFlags(f)
 	s.mountFlags(f)
 	s.logFlag(f)
 	completeEnums(cmd)

@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"cmp"
 	"syscall"
 	"time"
 
@@ -28,7 +29,7 @@ var typeBits = [...]uint32{
 // fillAttr translates a to the kernel's form. The access time is not kept; it
 // shows as the modification time.
 func fillAttr(out *raw.Attr, a *vfs.Attr) {
-	out.Ino = uint64(a.ID)
+	out.Ino = uint64(cmp.Or(a.Ino, a.ID))
 	out.Size = uint64(a.Size)
 	out.Blocks = uint64(a.Size+511) / 512
 	out.Mode = typeBits[a.Type] | a.Mode&07777

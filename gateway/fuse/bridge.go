@@ -20,7 +20,7 @@ type bridge struct {
 	bytes      BytesReader // nil if ops is none
 	untouched  Untouched   // nil if ops is none
 	mover      Mover       // nil if ops is none
-	sizer      Sizer       // nil if ops is none
+	private    Private     // nil if ops is none
 	mountPoint string
 	kernel     kernel // set by Init
 	log        *eventLog
@@ -37,19 +37,26 @@ func newBridge(ops vfs.Operations, log *eventLog, now func() time.Time) *bridge 
 	pages, _ := ops.(PageWriter)
 	untouched, _ := ops.(Untouched)
 	mover, _ := ops.(Mover)
-	sizer, _ := ops.(Sizer)
 	bytes, _ := ops.(BytesReader)
+	private, _ := ops.(Private)
 	return &bridge{
 		RawFileSystem: raw.NewDefaultRawFileSystem(),
 		ops:           ops,
 		pages:         pages,
 		untouched:     untouched,
 		mover:         mover,
-		sizer:         sizer,
+		private:       private,
 		bytes:         bytes,
 		log:           log,
 		now:           now,
 	}
+}
+
+// Private is what vfs.Operations may have beside, for names whose absence must be
+// asked for each time.
+type Private interface {
+	// Volatile reports whether it must not be kept that name does not exist.
+	Volatile(parent vfs.NodeID, name string) bool
 }
 
 // Init is called before the first request.
@@ -89,7 +96,8 @@ func (b *bridge) Lookup(cancel <-chan struct{}, h *raw.InHeader, name string, ou
 	defer ctx.finish()
 	k, err := b.ops.Lookup(ctx, vfs.NodeID(h.NodeId), name)
 	if err != nil && vfs.KindOf(err) == vfs.NotExist {
-		if ttl := b.ops.NegativeTTL(vfs.NodeID(h.NodeId)); ttl > 0 {
+		volatile := b.private != nil && b.private.Volatile(vfs.NodeID(h.NodeId), name)
+		if ttl := b.ops.NegativeTTL(vfs.NodeID(h.NodeId)); ttl > 0 && !volatile {
 			out.NodeId = 0
 			out.SetEntryTimeout(ttl)
 			return raw.OK

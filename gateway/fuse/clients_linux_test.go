@@ -22,6 +22,7 @@ var clients = map[string]func(dir string) error{
 	"watch":           watch,
 	"no zeros":        noZeros,
 	"stat all":        statAll,
+	"read again":      readAgain,
 	"read new":        func(dir string) error { return expect(filepath.Join(dir, "f"), []byte("new")) },
 	"mkdir":           func(dir string) error { return os.Mkdir(filepath.Join(dir, "d"), 0o755) },
 	"hold":            hold,

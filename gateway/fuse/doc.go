@@ -34,6 +34,16 @@
 // handles of a node share the pages, so vfs must not read different versions
 // through two handles of one node.
 //
+// Sizes: the kernel keeps one for a node, and what a read brings less than that
+// it fills up with zeros. It cannot be told of another one with certainty: while
+// a notification or any answer about the node is taken in, the sizes in answers
+// to requests under way are ignored, be it a stat or a read that was short
+// (TestMountOtherSize lets that happen each time). So vfs gives a version of
+// another size another node, whose size comes with its number, and open is
+// ESTALE, upon which the kernel looks the name up again. Where vfs cannot do
+// that (Handle.Direct), the file is opened with FOPEN_DIRECT_IO, and the size
+// that the kernel keeps does not matter to reads.
+//
 // Writes go through to vfs at once; the kernel's writeback cache, which turns
 // appends into overwrites, is off. A file opened O_WRONLY|O_APPEND bypasses
 // the pages, for the kernel would fill in its appends where it believes the
@@ -48,10 +58,28 @@
 // its copy in the local cache cannot be switched back: a local writer would
 // either get EIO or not be seen by the readers.
 //
+// # Locks
+//
+// flock(2) and the record locks of fcntl(2) are passed on (FUSE_FLOCK_LOCKS,
+// FUSE_POSIX_LOCKS), each with the number that the kernel has for its owner: an
+// open file description for flock and for open file description locks, a
+// table of descriptors for those of a process. Which of the two record locks
+// have cannot be told, and need not be: at FLUSH, which comes for each close(2)
+// and names the table, those of a process go; at RELEASE all that was taken
+// through the handle. The kernel sends RELEASE after close(2) has returned, and
+// no unlock before it (fuse_setlk, fuse_release_common), so that who does not
+// wait for a lock could find it held by a process that is gone; vfs gives it a
+// moment.
+//
+// When a grant has brought a newer version to a handle, the kernel drops the
+// file's pages before it hears of the grant.
+//
 // # Interrupts
 //
 // A request ends early only if its caller is being killed; see
-// requestContext. Everything else is bounded by vfs's deadlines.
+// requestContext. One that waits for a lock ends at any signal, as on a local
+// disk (the kernel restarts it if the program wants that, and it queues anew).
+// Everything else is bounded by vfs's deadlines.
 //
 // # Permissions
 //

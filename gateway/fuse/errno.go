@@ -39,6 +39,7 @@ var errnos = [...]syscall.Errno{
 	vfs.Deadlock:     syscall.EDEADLK,
 	vfs.BadHandle:    syscall.EBADF,
 	vfs.NoDevice:     syscall.ENXIO,
+	vfs.WouldBlock:   syscall.EAGAIN,
 }
 
 // errno returns the errno for k, EIO for a kind that the table does not know.

@@ -31,6 +31,7 @@ type fakeFS struct {
 	plain    map[string]bool                                 // names that ReadDirPlus gives without attributes
 	hook     func(ctx context.Context, op string) *vfs.Error // called first in each operation; may be nil
 	sizes    []int                                           // of the writes
+	locks    []fakeLock
 }
 
 type fakeNode struct {

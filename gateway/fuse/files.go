@@ -23,14 +23,6 @@ type BytesReader interface {
 	ReadBytes(ctx context.Context, h *vfs.Handle, n int, off int64) (*vfs.Bytes, error)
 }
 
-// Sizer is what vfs.Operations may have beside, to tell the kernel only once to
-// forget the size of an older version.
-type Sizer interface {
-	// SizeKnown reports whether it was told already, for an earlier handle,
-	// and has heard of no other size since.
-	SizeKnown(h *vfs.Handle) bool
-}
-
 // bytesFrom is the size of a read, in bytes, from which a copy costs more than
 // answering from where the bytes are.
 const bytesFrom = 128 << 10
@@ -59,18 +51,15 @@ func (b *bridge) Open(cancel <-chan struct{}, in *raw.OpenIn, out *raw.OpenOut) 
 	if in.Mode&raw.OPEN_KILL_SUIDGID != 0 {
 		b.killPrivileges(ctx, &in.InHeader, h)
 	}
-	if !b.ops.KeepCache(h) && b.kernel != nil && !(b.sizer != nil && b.sizer.SizeKnown(h)) {
-		// The kernel may hold the size of an older version for as long as it
-		// may cache attributes. Attributes alone are dropped without a lock.
-		// But it then also ignores the sizes that answers under way have, be
-		// it of a stat or a read that is short: a reader that lost both would
-		// go on with the wrong size, and zeros for what is missing. So this
-		// is done once for a version.
+	if !b.ops.KeepCache(h) && b.kernel != nil {
+		// The kernel may hold the times of an older version for as long as it
+		// may cache attributes. These alone are dropped without a lock.
 		b.kernel.InodeNotify(in.NodeId, -1, 0)
 	}
 	b.opened(h, in.Flags, out)
-	if h.Elsewhere(vfs.NodeID(in.NodeId)) {
-		out.OpenFlags |= raw.FOPEN_DIRECT_IO // its pages are not those of the node that the kernel opened
+	if h.Direct() || h.Elsewhere(vfs.NodeID(in.NodeId)) {
+		// Elsewhere: its pages are not those of the node that the kernel opened.
+		out.OpenFlags |= raw.FOPEN_DIRECT_IO
 	}
 	return raw.OK
 }

@@ -31,11 +31,14 @@ func (b *bridge) Flush(cancel <-chan struct{}, in *raw.FlushIn) raw.Status {
 	if h := b.files.get(in.Fh); h != nil && b.untouched != nil && b.untouched.Untouched(h) {
 		path, ok := b.untouched.PathOf(vfs.NodeID(in.NodeId))
 		if ok && holds(in.Pid, filepath.Join(b.mountPoint, path)) {
-			return raw.OK
+			return b.flushLocks(cancel, in)
 		}
 	}
 	st := b.onHandle(cancel, "close", &in.InHeader, in.Fh, b.ops.Flush)
 	b.resize(in.NodeId, in.Fh)
+	if lst := b.flushLocks(cancel, in); st == raw.OK {
+		st = lst
+	}
 	return st
 }
 

@@ -29,7 +29,8 @@ const device = "/dev/fuse"
 // Without, they are dropped when the size differs from what the kernel knows,
 // when Ops.KeepCache says so at open, and when the server is told so.
 const (
-	extraCapabilities    = raw.CAP_ATOMIC_O_TRUNC | raw.CAP_READDIRPLUS_AUTO | raw.CAP_HANDLE_KILLPRIV_V2
+	extraCapabilities = raw.CAP_ATOMIC_O_TRUNC | raw.CAP_READDIRPLUS_AUTO | raw.CAP_HANDLE_KILLPRIV_V2 |
+		raw.CAP_DIRECT_IO_ALLOW_MMAP
 	disabledCapabilities = raw.CAP_AUTO_INVAL_DATA | raw.CAP_PASSTHROUGH
 )
 

@@ -33,7 +33,7 @@ func checkMountPoint(ctx context.Context, dir string, allowNonEmpty bool) (strin
 	case r := <-found:
 		return r.path, r.err
 	case <-ctx.Done():
-		return "", fmt.Errorf("mount point %s does not answer: if a dead filesystem is mounted there, remove it with `fusermount3 -uz %s`", dir, dir)
+		return "", fmt.Errorf("mount point %s does not answer: if a dead filesystem is mounted there, remove it with `umount -f -l %s` as root, or `fusermount3 -uz %s`", dir, dir, dir)
 	}
 }
 

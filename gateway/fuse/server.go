@@ -116,6 +116,7 @@ func (c *Config) mountOptions() *raw.MountOptions {
 		MaxWrite:      maxWrite,
 		MaxReadAhead:  readAhead,
 		MaxBackground: maxBackground,
+		EnableLocks:   true,
 
 		IgnoreSecurityLabels: true, // file capabilities and ACLs are not kept
 		ExtraCapabilities:    extraCapabilities,

@@ -20,6 +20,14 @@
 // as JSON; its Code says how it ended, the HTTP status only whether it is 200,
 // done, or an error. A client that goes away ends the wait.
 //
+//	POST /locks/acquire   asks for a lock, or goes on waiting for it
+//	POST /locks/extend    renews its lease, or tells when it is lost
+//	POST /locks/release   gives it up
+//	POST /locks/break     takes it from whoever has it
+//	GET  /locks           lists them, as LockReports
+//
+// docs/locks.md describes these for other programs.
+//
 // # How a gateway is found
 //
 // A gateway listens on a unix socket in its state directory and leaves an
@@ -66,10 +74,11 @@ type Report struct {
 	Goroutines int    `json:"goroutines"`
 	OpenFDs    int    `json:"open_fds"` // file descriptors of the process; 0 where the system does not say
 
-	S3       Reach     `json:"s3"`
-	Memory   Memory    `json:"memory"`
-	Files    vfs.Stats `json:"files"`
-	Requests []Request `json:"requests"` // by kind, those that occurred
+	S3       Reach        `json:"s3"`
+	Memory   Memory       `json:"memory"`
+	Files    vfs.Stats    `json:"files"`
+	Locks    []LockReport `json:"locks,omitempty"` // sorted by SortLocks
+	Requests []Request    `json:"requests"`        // by kind, those that occurred
 }
 
 // Reach tells whether S3 answers. The counts are since the start.

@@ -54,6 +54,7 @@ func Handler(source Source, more ...prometheus.Collector) http.Handler {
 type Server struct {
 	public  *http.Server       // on TCP
 	control *http.Server       // on the socket
+	calls   *http.ServeMux     // of control
 	end     context.CancelFunc // of what control's requests wait for
 	serving sync.WaitGroup
 }
@@ -68,10 +69,14 @@ func NewServer(source Source, sync Syncer, more ...prometheus.Collector) *Server
 		control.HandleFunc("POST /sync", serveSync(sync))
 	}
 	life, end := context.WithCancel(context.Background())
-	s := &Server{public: newHTTP(public), control: newHTTP(control), end: end}
+	s := &Server{public: newHTTP(public), control: newHTTP(control), end: end, calls: control}
 	s.control.BaseContext = func(net.Listener) context.Context { return life }
 	return s
 }
+
+// ServeLocks adds the calls about locks to the control socket. It must be called
+// before ListenUnix.
+func (s *Server) ServeLocks(l *LockServer) { l.handle(s.calls) }
 
 func newHTTP(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}

@@ -198,11 +198,23 @@ func (m *Mount) Restart() {
 	m.Start()
 }
 
-// Kill9 ends the process as a crash would, and clears the dead mount away.
+// stuckAfter is how long a killed process may take to be gone by itself.
+const stuckAfter = 3 * time.Second
+
+// Kill9 ends the process as a crash would, and clears the dead mount away. One of
+// its threads may be telling the kernel to drop a name, and wait for the lock of a
+// directory; if whoever holds that lock waits for the killed process in turn,
+// neither ends before the connection is aborted (umount2(2), MNT_FORCE).
 func (m *Mount) Kill9() {
 	m.t.Helper()
 	m.cmd.Process.Kill()
-	<-m.done
+	select {
+	case <-m.done:
+	case <-time.After(stuckAfter):
+		m.t.Logf("the killed mount on %s is stuck in the kernel: its connection is aborted", m.Dir)
+		_ = unix.Unmount(m.Dir, unix.MNT_FORCE) // busy: what is wanted has happened then
+		<-m.done
+	}
 	Unmount(m.Dir)
 }
 
@@ -220,6 +232,13 @@ func (m *Mount) Status() map[string]any {
 		m.t.Fatalf("causeway status --json: %v\n%s", err, r.Stdout)
 	}
 	return status
+}
+
+// Causeway returns a command that runs the binary as the user of this mount.
+func (m *Mount) Causeway(args ...string) *exec.Cmd {
+	cmd := exec.Command(m.path, args...)
+	cmd.Env = m.env
+	return cmd
 }
 
 // Path is a path below the mount point.

@@ -1,6 +1,7 @@
 package participant
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -126,21 +127,7 @@ func held(r record.Record, e record.Entry) []locks.Held {
 
 // Report is that of locks.Service.
 func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error) {
-	p.mu.Lock()
-	own := locks.Report{Held: p.table.Held(), Waiting: p.table.Waiting()}
-	me := locks.SessionID("")
-	if p.cur != nil {
-		me = p.cur.id
-		own.Held = append(own.Held, p.cur.cached(own.Held)...)
-	}
-	for i, w := range own.Waiting {
-		for _, c := range p.calls {
-			if c.Owner == w.Holder.Owner && c.Claim == w.Claim {
-				own.Waiting[i].Place = c.position().Place
-			}
-		}
-	}
-	p.mu.Unlock()
+	own, me := p.reportOwn()
 	if !all {
 		return own, nil
 	}
@@ -155,34 +142,57 @@ func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error
 		return own, nil
 	}
 	keys, err := p.coord.List(ctx, record.Prefix)
-	if err != nil {
-		return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
-	}
 	for _, key := range keys {
-		r, _, err := p.get(ctx, key)
-		if err != nil {
-			return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
+		var r record.Record
+		if r, _, err = p.get(ctx, key); err != nil {
+			break
 		}
 		for _, id := range r.Sessions(me) {
 			if s.hasEnded(ctx, id) {
 				r.Drop(id)
 			}
 		}
-		for _, e := range r.Holders {
-			if e.Session != me && e.Mode > record.IX {
-				own.Held = append(own.Held, held(r, e)...)
-			}
-		}
+		own.Held = append(own.Held, heldBy(r, me)...)
 		own.Waiting = append(own.Waiting, waiting(r, me)...)
+	}
+	if err != nil {
+		return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
 	}
 	slices.SortStableFunc(own.Held, func(a, b locks.Held) int { return strings.Compare(a.Path, b.Path) })
 	slices.SortStableFunc(own.Waiting, func(a, b locks.Waiting) int {
-		if d := strings.Compare(a.Path, b.Path); d != 0 {
-			return d
-		}
-		return a.Place - b.Place
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Place, b.Place))
 	})
 	return own, nil
+}
+
+// reportOwn returns what this gateway knows without asking, and its session.
+func (p *Participant) reportOwn() (locks.Report, locks.SessionID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	own := locks.Report{Held: p.table.Held(), Waiting: p.table.Waiting()}
+	for i, w := range own.Waiting {
+		for _, c := range p.calls {
+			if c.Owner == w.Holder.Owner && c.Claim == w.Claim {
+				own.Waiting[i].Place = c.position().Place
+			}
+		}
+	}
+	if p.cur == nil {
+		return own, ""
+	}
+	own.Held = append(own.Held, p.cur.cached(own.Held)...)
+	return own, p.cur.id
+}
+
+// heldBy describes what others than me hold in a record.
+func heldBy(r record.Record, me locks.SessionID) []locks.Held {
+	all := []locks.Held(nil)
+	for _, e := range r.Holders {
+		if e.Session != me && e.Mode > record.IX {
+			all = append(all, held(r, e)...)
+		}
+	}
+	return all
 }
 
 // waiting describes the tickets of others in a record.
