@@ -36,7 +36,7 @@ type lease struct {
 
 func (l *lease) Check(string) error           { return nil }
 func (l *lease) Guard(string) <-chan struct{} { return nil }
-func (l *lease) Sole() bool { return l.sole.Load() }
+func (l *lease) Sole() bool                   { return l.sole.Load() }
 
 func (l *lease) Enter(ctx context.Context) error {
 	if l.in.Load() {
