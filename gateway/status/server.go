@@ -43,6 +43,13 @@ func Handler(source Source, more ...prometheus.Collector) http.Handler {
 		}
 		fmt.Fprintln(w, r.State)
 	})
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		r := source()
+		if r.State != Serving || r.S3.State == Away {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintf(w, "%s, S3 %s\n", r.State, r.S3.State)
+	})
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(append(more, collector{source})...)
 	mux.Handle("GET /-/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

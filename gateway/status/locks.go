@@ -1,0 +1,108 @@
+package status
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// LockReport is one path on which there is a lock, or somebody waits for one.
+type LockReport struct {
+	Path    string       `json:"path"` // relative to the root
+	Mode    string       `json:"mode"` // of the holders: "shared" or "exclusive"; empty without any
+	Tree    bool         `json:"tree"` // with all below it
+	Holders []LockHolder `json:"holders"`
+	Waiters []LockWaiter `json:"waiters"` // in the order in which they will be served
+}
+
+// LockHolder is who has a lock. Times are by the clock of its host.
+type LockHolder struct {
+	Host    string    `json:"host"`
+	PID     int       `json:"pid,omitempty"`
+	Command string    `json:"command,omitempty"`
+	Via     string    `json:"via,omitempty"` // "flock", "fcntl", "webdav", "lock", "socket"
+	Since   time.Time `json:"since"`
+	Fence   uint64    `json:"fence"`            // of causeway locks break
+	Cached  bool      `json:"cached,omitempty"` // a gateway keeps it, and nobody there uses it
+}
+
+// LockWaiter is who waits for one.
+type LockWaiter struct {
+	Place   int       `json:"place"` // 1: next
+	Host    string    `json:"host"`
+	PID     int       `json:"pid,omitempty"`
+	Command string    `json:"command,omitempty"`
+	Mode    string    `json:"mode,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+// Contended reports whether somebody waits.
+func (l LockReport) Contended() bool { return len(l.Waiters) > 0 }
+
+// since is when the oldest of l began.
+func (l LockReport) since() time.Time {
+	var oldest time.Time
+	for _, h := range l.Holders {
+		if oldest.IsZero() || h.Since.Before(oldest) {
+			oldest = h.Since
+		}
+	}
+	return oldest
+}
+
+// SortLocks orders reports for people: what somebody waits for first, the longest
+// queues before others, then what is held longest.
+func SortLocks(all []LockReport) {
+	for _, l := range all {
+		slices.SortStableFunc(l.Waiters, func(a, b LockWaiter) int { return cmp.Compare(a.Place, b.Place) })
+	}
+	slices.SortStableFunc(all, func(a, b LockReport) int {
+		return cmp.Or(
+			cmp.Compare(len(b.Waiters), len(a.Waiters)),
+			a.since().Compare(b.since()),
+			cmp.Compare(a.Path, b.Path),
+		)
+	})
+}
+
+// IndexReport is the state of the directory metadata.
+type IndexReport struct {
+	// AgeSecs is how old what this gateway knows of others' changes is.
+	AgeSecs     float64   `json:"age_seconds"`
+	Shards      int       `json:"shards"`
+	Segments    int       `json:"segments"` // of the delta log that are not folded in yet
+	Compacted   time.Time `json:"compacted,omitzero"`
+	Compactor   string    `json:"compactor,omitempty"` // the gateway that does it
+	Compactions int64     `json:"compactions"`         // by this gateway
+}
+
+// GatewayReport is one gateway on the bucket.
+type GatewayReport struct {
+	Host  string    `json:"host"`
+	PID   int       `json:"pid,omitempty"`
+	Mount string    `json:"mount,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	Self  bool      `json:"self,omitempty"`
+}
+
+// Parts fill in what not every gateway has. Each may be nil, is called
+// concurrently and must not wait for S3.
+type Parts struct {
+	Locks    func() []LockReport
+	Index    func() *IndexReport
+	Gateways func() []GatewayReport
+}
+
+// Fill sets what the parts know of r.
+func (p Parts) Fill(r *Report) {
+	if p.Locks != nil {
+		r.Locks = p.Locks()
+		SortLocks(r.Locks)
+	}
+	if p.Index != nil {
+		r.Index = p.Index()
+	}
+	if p.Gateways != nil {
+		r.Gateways = p.Gateways()
+	}
+}
