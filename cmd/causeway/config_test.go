@@ -300,6 +300,7 @@ func TestUsageErrors(t *testing.T) {
 		{"recover", "cp", "id"},
 		{"recover", "drop"},
 		{"doctor", "bucket"},
+		{"passwd", "file"},
 		{"version", "x"},
 		{"monut"},
 	} {

@@ -26,6 +26,7 @@ import (
 
 func main() {
 	a := &app{
+		stdin:   os.Stdin,
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 		getenv:  os.Getenv,
@@ -50,6 +51,7 @@ func notifySignals() chan os.Signal {
 
 // app is what the commands know of the process they run in.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	uid            int
@@ -131,7 +133,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String(configFlag, "", "`FILE` with settings, in YAML")
-	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newVersion(a))
+	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newPasswd(a), newVersion(a))
 	return root
 }
 
