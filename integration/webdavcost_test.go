@@ -22,7 +22,7 @@ func TestDAVRequests(t *testing.T) {
 	const files = 10_000
 	n := files
 	if !harness.Long() {
-		n = 2000
+		n = 500
 	}
 	env.Seed(t, n, func(i int) string { return fmt.Sprintf("many/f%05d", i) })
 	d := serveDAV(t, env, "--dir-ttl", "1m", "--verify", "1m")
