@@ -118,6 +118,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  causeway up                                  # try it: a local S3 server, mounted on ~/causeway
   causeway mount s3://my-bucket /mnt/bucket    # a bucket of Amazon S3
   causeway mount s3://data/team /mnt/team --endpoint http://10.0.0.5:9000 --daemon
+  causeway serve s3://my-bucket                # WebDAV on 127.0.0.1:8420, without a mount
   causeway status /mnt/bucket                  # what it is doing
   causeway sync /mnt/bucket                    # wait until all of it is in S3
   causeway doctor s3://my-bucket               # what would stop it from working`,
@@ -133,7 +134,11 @@ Exit status: 0 done, 1 failed, 2 wrong usage.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String(configFlag, "", "`FILE` with settings, in YAML")
+<<<<<<< HEAD
 	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newPasswd(a), newVersion(a))
+=======
+	root.AddCommand(newUp(a), newMount(a), newServe(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newVersion(a))
+>>>>>>> webdav
 	return root
 }
 

@@ -3,7 +3,7 @@
 //
 // # What is served
 //
-//	/status      the Report as JSON
+//	/status      the Report as JSON, also at /-/status
 //	/-/metrics   the same figures for Prometheus
 //	/-/health    200 while requests are served, 503 while draining
 //	/-/ready     200 while requests are served and S3 answers, else 503
