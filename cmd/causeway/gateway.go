@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/causewayfs/causeway/gateway/fuse"
+	"github.com/causewayfs/causeway/gateway/pages"
 	"github.com/causewayfs/causeway/gateway/status"
 	"github.com/causewayfs/causeway/gateway/webdav"
 	"github.com/causewayfs/causeway/store/s3"
@@ -31,15 +32,17 @@ type gateway struct {
 	target   target
 	s3       s3.Config
 
-	mountpoint string      // absolute; empty without a mount
-	stateDir   string      // absolute
-	welcome    func()      // if set, called when all is ready
-	url        string      // of WebDAV, if it is served
-	started    time.Time   // when run was called
-	drains     atomic.Bool // the end has begun
+	mountpoint string       // absolute; empty without a mount
+	stateDir   string       // absolute
+	welcome    func()       // if set, called when all is ready
+	url        string       // of WebDAV, if it is served
+	pages      *pages.Pages // if WebDAV is served
+	started    time.Time    // when run was called
+	drains     atomic.Bool  // the end has begun
 	stack      *stack
 	fs         *vfs.FS
 	log        *slog.Logger
+	keptFiles  keptList
 }
 
 // run serves until a signal or an unmount.

@@ -134,11 +134,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String(configFlag, "", "`FILE` with settings, in YAML")
-<<<<<<< HEAD
-	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newPasswd(a), newVersion(a))
-=======
-	root.AddCommand(newUp(a), newMount(a), newServe(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newVersion(a))
->>>>>>> webdav
+	root.AddCommand(newUp(a), newMount(a), newServe(a), newStatus(a), newSync(a), newRecover(a), newDoctor(a), newPasswd(a), newVersion(a))
 	return root
 }
 

@@ -50,9 +50,9 @@ type settings struct {
 	daemon     bool
 
 	// How it is served over WebDAV.
-	webdav         addrValue
-	insecureNoAuth bool
-	macFiles       enumValue
+	webdav   addrValue
+	macFiles enumValue
+	access   accessSettings
 
 	// Everything on one machine.
 	data   string
@@ -160,7 +160,7 @@ func (s *settings) webdavFlag(f *pflag.FlagSet) {
 
 // davFlags say how WebDAV is served.
 func (s *settings) davFlags(f *pflag.FlagSet) {
-	f.BoolVar(&s.insecureNoAuth, "insecure-no-auth", false, "serve WebDAV to others without credentials: everybody who can reach the address may read and write")
+	s.accessFlags(f)
 	f.Var(&s.macFiles, "mac-files", "what becomes of ._* and .DS_Store files while WebDAV is served: kept on this host, stored like any, or refused")
 }
 

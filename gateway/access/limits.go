@@ -18,7 +18,7 @@ type Limits struct {
 	HeaderTime  time.Duration // until all of the header is here: 10 s
 	IdleTime    time.Duration // between requests: 2 min
 	Conns       int           // at the same time; the one idle longest makes room: 2048
-	Bodies      int           // requests with a body at the same time: 64; half of them from one address
+	Bodies      int           // requests with a body at the same time: 256; half of them from one address
 	BodyWait    time.Duration // for a place among these, then 503: 10 s
 	// A body must bring BodyBytes in BodyTime of waiting for it, again and
 	// again, or it is cut off: 4 KiB in 30 s.
@@ -34,7 +34,7 @@ func (l Limits) filled() Limits {
 	set(&l.HeaderTime, 10*time.Second)
 	set(&l.IdleTime, 2*time.Minute)
 	set(&l.Conns, 2048)
-	set(&l.Bodies, 64)
+	set(&l.Bodies, 256)
 	set(&l.BodyWait, 10*time.Second)
 	set(&l.BodyBytes, 4<<10)
 	set(&l.BodyTime, 30*time.Second)

@@ -2,22 +2,10 @@ package webdav
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
-	"time"
-)
-
-// Limits of connections. A request as a whole has no deadline: a large body may
-// take hours.
-const (
-	headerTimeout  = 15 * time.Second
-	idleTimeout    = 3 * time.Minute
-	maxHeaderBytes = 64 << 10
 )
 
 // Server serves HTTP on one address until Close.
@@ -27,29 +15,18 @@ type Server struct {
 	serving sync.WaitGroup
 }
 
-// Listen serves handler on addr, with TLS if secure is not nil.
-func Listen(addr string, handler http.Handler, secure *tls.Config, log *slog.Logger) (*Server, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("serve WebDAV on %s: %w", addr, err)
-	}
-	s := &Server{address: l.Addr(), http: &http.Server{
-		Handler:           handler,
-		TLSConfig:         secure,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}
+// Serve has server take requests from l, with TLS if it has a TLSConfig.
+func Serve(l net.Listener, server *http.Server) *Server {
+	s := &Server{address: l.Addr(), http: server}
 	s.serving.Go(func() {
 		// It returns when Close has closed l, and has nothing to report then.
-		if secure != nil {
-			_ = s.http.ServeTLS(l, "", "")
+		if server.TLSConfig != nil {
+			_ = server.ServeTLS(l, "", "")
 		} else {
-			_ = s.http.Serve(l)
+			_ = server.Serve(l)
 		}
 	})
-	return s, nil
+	return s
 }
 
 // Addr is the address with its port.
