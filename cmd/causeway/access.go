@@ -44,13 +44,14 @@ func (g *gateway) gate() (*access.Gate, error) {
 	return gate, nil
 }
 
-// admits refuses an address that others can reach and that is not safe on it.
-func admits(gate *access.Gate, addr net.Addr) error {
-	err := gate.Permit(addr)
+// admits refuses an address, as it was written and as it is, that others can reach
+// without being asked for credentials, or that shows these to others.
+func admits(gate *access.Gate, addr string, listening net.Addr) error {
+	err := gate.Permit(listening)
 	if err == nil {
 		return nil
 	}
-	p := &problem{what: "serve files on " + addr.String(), err: err}
+	p := &problem{what: "serve files on " + addr, err: err}
 	switch {
 	case errors.Is(err, access.ErrNeedsCredentials):
 		p.remedy = "Give --htpasswd FILE (causeway passwd writes it), or listen on 127.0.0.1, or give --insecure-no-auth if everybody may read and write all of it"

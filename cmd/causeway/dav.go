@@ -36,7 +36,7 @@ func (g *gateway) serveDAV() (*webdav.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve WebDAV on %s: %w", addr, err)
 	}
-	if err := admits(gate, l.Addr()); err != nil {
+	if err := admits(gate, addr, l.Addr()); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	server := access.Limits{}.Server(gate.Wrap(g.davHandler()), g.log)
