@@ -211,6 +211,9 @@ func (fs *FS) adoptDocument(n *node, t named, e index.Entry, c *content, checked
 			e.Attr, e.Mtime = f.entry.Attr, f.entry.Mtime
 		}
 		f.entry, f.checked, f.appending = e, checked, nil
+		if !n.told.fits(e.Size) {
+			n.told = toldMany
+		}
 		f.attrSaved = max(f.attrSaved, t.attrGen)
 		fs.endAttrLocked(f)
 		if err := fs.recordAttrLocked(f, t.path); err != nil {

@@ -294,6 +294,9 @@ func (fs *FS) putStaged(ctx context.Context, c Caller, d *document, t named, o P
 	if err := fs.Flush(ctx, h); err != nil {
 		return Attr{}, false, err
 	}
+	h.node.mu.Lock()
+	h.node.told = toldMany // the kernel has not seen these writes
+	h.node.mu.Unlock()
 	now, err := fs.GetAttr(ctx, known.ID, h)
 	fs.invalidator().InvalidateNode(known.ID)
 	fs.invalidator().InvalidateEntry(t.dir.id, t.name)
