@@ -234,7 +234,7 @@ func TestBadConfiguration(t *testing.T) {
 }
 
 // TestExampleConfig reads the documented example, which must show every
-// setting of mount and up with its default, and nothing else.
+// setting of mount, up and serve with its default, and nothing else.
 func TestExampleConfig(t *testing.T) {
 	path, err := filepath.Abs("../../docs/causeway.yaml")
 	if err != nil {
@@ -250,7 +250,7 @@ func TestExampleConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := map[string]string{"CAUSEWAY_CONFIG": path}
-	for _, command := range []string{"mount", "up"} {
+	for _, command := range []string{"mount", "up", "serve"} {
 		cmd, _, err := root.Find([]string{command})
 		if err != nil {
 			t.Fatal(err)
@@ -302,6 +302,7 @@ func TestUsageErrors(t *testing.T) {
 		{"recover", "cp", "id"},
 		{"recover", "drop"},
 		{"doctor", "bucket"},
+		{"passwd", "file"},
 		{"version", "x"},
 		{"monut"},
 	} {
