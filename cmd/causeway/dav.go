@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/causewayfs/causeway/gateway/access"
+	"github.com/causewayfs/causeway/gateway/davlock"
 	"github.com/causewayfs/causeway/gateway/pages"
 	"github.com/causewayfs/causeway/gateway/status"
 	"github.com/causewayfs/causeway/gateway/webdav"
@@ -54,7 +55,7 @@ func (g *gateway) serveDAV() (*webdav.Server, error) {
 func (g *gateway) davHandler() http.Handler {
 	dav := webdav.New(webdav.Config{
 		Files:  g.fs.Beside(),
-		Locks:  webdav.NewMemoryLocks(nil),
+		Locks:  g.davLocks(),
 		Caller: vfs.Caller{UID: g.settings.uid, GID: g.settings.gid},
 		User:   func(r *http.Request) string { return access.From(r.Context()).User },
 		// A listing leads to the status page.
@@ -76,6 +77,16 @@ func (g *gateway) davHandler() http.Handler {
 	})
 }
 
+// davLocks are the locks that clients get: those of all gateways, or if there is
+// no coordinator, since nothing is written, of this one.
+func (g *gateway) davLocks() webdav.LockSystem {
+	if g.locks == nil {
+		return webdav.NewMemoryLocks(nil)
+	}
+	g.dav = davlock.Open(g.fs, nil, g.log)
+	return g.dav
+}
+
 // endDAV takes no more requests.
 func (g *gateway) endDAV(ctx context.Context, s *webdav.Server) {
 	if s == nil {
@@ -86,5 +97,8 @@ func (g *gateway) endDAV(ctx context.Context, s *webdav.Server) {
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		g.log.Debug("WebDAV ended with answers under way", "err", err)
+	}
+	if g.dav != nil {
+		g.dav.Close()
 	}
 }

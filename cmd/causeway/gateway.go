@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/causewayfs/causeway/gateway/davlock"
 	"github.com/causewayfs/causeway/gateway/fuse"
 	"github.com/causewayfs/causeway/gateway/pages"
 	"github.com/causewayfs/causeway/gateway/status"
@@ -40,7 +41,8 @@ type gateway struct {
 	started    time.Time    // when run was called
 	drains     atomic.Bool  // the end has begun
 	stack      *stack
-	locks      *coordination // nil on a mount that has none
+	dav        *davlock.System // nil without WebDAV
+	locks      *coordination   // nil on a mount that has none
 	fs         *vfs.FS
 	log        *slog.Logger
 	keptFiles  keptList

@@ -33,6 +33,7 @@ The command ends like mount does, and has a state directory like one.`,
 	s.stateFlag(f)
 	s.filesystemFlags(f)
 	s.commitFlags(f)
+	s.lockFlags(f)
 	s.ownerFlags(f)
 	s.davFlags(f)
 	s.logFlag(f)
