@@ -183,6 +183,7 @@ func TestLockCalls(t *testing.T) {
 	holder := exec.Command("flock", a.Path("f"), "sleep", "60")
 	holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, holder.Start())
+	endLater(t, holder)
 	awaitLocks(t, a, "f", func(l lockLine) bool { return len(l.Holders) == 1 && l.Holders[0].Command == "flock" })
 	must(t, syscall.Kill(-holder.Process.Pid, syscall.SIGKILL))
 	_ = holder.Wait() // killed
@@ -250,7 +251,7 @@ func TestLockCommand(t *testing.T) {
 		t.Helper()
 		r := harness.Run(t, cmd)
 		if r.Code != want {
-			t.Errorf("%s: exit status %d, want %d\n%s%s", what, r.Code, want, r.Stdout, r.Stderr)
+			t.Fatalf("%s: exit status %d, want %d\n%s%s", what, r.Code, want, r.Stdout, r.Stderr)
 		}
 		return r.Stdout
 	}
@@ -266,6 +267,7 @@ func TestLockCommand(t *testing.T) {
 
 	holder := lock(a, "m", "--", "sh", "-c", `trap 'exit 3' TERM; while :; do sleep 0.1; done`)
 	must(t, holder.Start())
+	endLater(t, holder)
 	awaitLocks(t, a, "m", func(l lockLine) bool { return len(l.Holders) == 1 && l.Holders[0].Via == "lock" })
 	status("the wait ran out", 75, lock(b, "m", "--wait", "1s", "--", "true"))
 	wantErr(t, "flock on the same path", func() error {
@@ -279,6 +281,7 @@ func TestLockCommand(t *testing.T) {
 
 	holder = lock(b, "m", "--", "sh", "-c", `trap 'exit 0' TERM; while :; do sleep 0.1; done`)
 	must(t, holder.Start())
+	endLater(t, holder)
 	l := awaitLocks(t, a, "m", func(l lockLine) bool {
 		return len(l.Holders) == 1 && l.Holders[0].Via == "lock" && !l.Holders[0].Cached
 	})
@@ -294,10 +297,16 @@ func TestLockCommand(t *testing.T) {
 
 	holder = lock(a, "m", "--", "sleep", "60")
 	must(t, holder.Start())
+	endLater(t, holder)
 	awaitLocks(t, a, "m", func(l lockLine) bool { return len(l.Holders) == 1 && l.Holders[0].PID == holder.Process.Pid })
 	must(t, holder.Process.Kill())
 	_ = holder.Wait() // killed
 	status("after the holder was killed", 0, lock(b, "m", "--wait", "20s", "--", "true"))
+}
+
+// endLater makes sure that a command does not outlive its test.
+func endLater(t *testing.T, cmd *exec.Cmd) {
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
 }
 
 func exitCode(err error) int {
@@ -334,6 +343,7 @@ func TestLockCallsBack(t *testing.T) {
 	for i, args := range [][]string{{"models/one"}, {"models/one", "--tree"}} {
 		holder := a.Causeway(append([]string{"lock", a.Path(args[0])}, append(args[1:], "--", "sh", "-c", `trap 'exit 0' TERM; while :; do sleep 0.1; done`)...)...)
 		must(t, holder.Start())
+	endLater(t, holder)
 		awaitLocks(t, a, args[0], func(l lockLine) bool { return len(l.Holders) == 1 && l.Holders[0].Via == "lock" })
 		held := child(i + 1)
 		t.Logf("children without a holder %v, with one (%v) %v", alone, args, held)
