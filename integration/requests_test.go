@@ -149,8 +149,11 @@ var costs = []struct {
 		do:      func(t *testing.T, dir string) { snapshot(t, dir) },
 		want:    want{},
 	}, {
-		name:    "remove a file",
-		prepare: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "f"), "text") },
+		name: "remove a file",
+		prepare: func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "f"), "text")
+			write(t, filepath.Join(dir, "g"), "text") // the last one to go would leave a marker
+		},
 		do:      func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) },
 		want:    want{s3proxy.DeleteObject: 1},
 	}, {
