@@ -212,6 +212,11 @@ func (t *Table) UnlockAll(owner Owner) (granted, removed []ID) {
 	return granted, removed
 }
 
+// Knows reports whether an owner holds, waits for or has lost anything.
+func (t *Table) Knows(owner Owner) bool {
+	return len(t.holding[owner])+len(t.waiting[owner]) > 0 || slices.ContainsFunc(t.lost, func(h *held) bool { return h.owner == owner })
+}
+
 // Lose turns claims that are held into lost ones: they are in nobody's way any
 // more, and stay known until their owners give them up. It returns them, and
 // who was granted something.

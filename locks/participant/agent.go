@@ -139,7 +139,7 @@ func (n *node) take(state locks.RecordState, gen uint64) error {
 	if n.s.lost {
 		return nil
 	}
-	n.reread, n.fresh, n.answered = false, gen, n.p.opts.Now()
+	n.reread, n.fresh, n.answered, n.busy = false, gen, n.p.opts.Now(), false
 	n.absorb(rec, state.Version, false, false)
 	return nil
 }
@@ -181,7 +181,7 @@ func (n *node) write(ctx context.Context, p plan) error {
 		return err
 	}
 	n.answered, n.unsure, n.publish = n.p.opts.Now(), false, false
-	n.fresh, n.adopt = p.gen, n.adopt && !p.adopts
+	n.fresh, n.adopt, n.busy = p.gen, n.adopt && !p.adopts, false
 	n.p.rtt += (n.answered.Sub(begun) - n.p.rtt) / 8
 	n.absorb(p.next, ver, true, p.foreign)
 	return nil
@@ -204,7 +204,11 @@ func (n *node) await(ctx context.Context, p plan) error {
 	pace := func(int) time.Duration {
 		return max(min(3*rtt*time.Duration(1+p.place), slowest), time.Millisecond)
 	}
-	limited, cancel := context.WithTimeout(ctx, watchEvery)
+	limit := watchEvery
+	if p.limit > 0 {
+		limit = min(limit, p.limit)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	gen := p.gen
 	state, err := n.p.coord.Await(limited, n.key, ver, pace)

@@ -40,6 +40,9 @@ type bucket struct {
 	yield   bool   // nobody uses it
 	want    bool   // to have it alone, if nobody else is there
 	since   uint64 // the fence with which alone began last
+	// stale is the fence below which what is kept for nobody must be asked for
+	// anew: of the same paths more was granted since, without records.
+	stale uint64
 
 	worked time.Time // when it was last used
 	tried  time.Time // when it was last tried to have it alone
@@ -73,14 +76,8 @@ func (p *Participant) enter(ctx context.Context) (*session, error) {
 	p.mu.Lock()
 	begun := p.opts.Now()
 	s.work()
-	b := &s.bucket
-	if b.use == nil && !s.lost {
-		b.node = s.node(bucketKey)
-		b.use = &use{node: b.node, want: record.Entry{Mode: record.S, End: locks.MaxOffset}, arrived: begun}
-		b.node.uses = append(b.node.uses, b.use)
-		b.node.kick()
-	}
-	inside := b.inside
+	s.goIn()
+	inside := s.bucket.inside
 	p.mu.Unlock()
 	select {
 	case <-inside:
@@ -98,17 +95,39 @@ func (p *Participant) enter(ctx context.Context) (*session, error) {
 		case <-ctx.Done():
 			return nil, &locks.Error{Op: "enter", Kind: locks.Canceled, Err: ctx.Err()}
 		case <-tick.C:
-			p.mu.Lock()
-			now, n := p.opts.Now(), b.node
-			failed := b.use.ticket == "" && now.Sub(begun) >= reach && now.Sub(n.answered) >= reach
-			err := n.err
-			s.s.Busy()
-			p.mu.Unlock()
-			if failed {
-				return nil, &locks.Error{Op: "enter", Kind: locks.NoLock, Err: err}
+			if err := s.outside(begun); err != nil {
+				return nil, err
 			}
 		}
 	}
+}
+
+// goIn asks for the bucket, once.
+func (s *session) goIn() {
+	b := &s.bucket
+	if b.use != nil || s.lost {
+		return
+	}
+	b.node = s.node(bucketKey)
+	b.use = &use{node: b.node, want: record.Entry{Mode: record.S, End: locks.MaxOffset}, arrived: s.p.opts.Now()}
+	b.node.uses = append(b.node.uses, b.use)
+	b.node.kick()
+}
+
+// outside tells whether who waits for the bucket since begun should give up,
+// since the coordinator does not answer.
+func (s *session) outside(begun time.Time) error {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.s.Busy()
+	if s.bucket.use == nil || s.bucket.use.ticket != "" {
+		return nil
+	}
+	now, n := s.p.opts.Now(), s.bucket.node
+	if now.Sub(begun) < reach || now.Sub(n.answered) < reach {
+		return nil
+	}
+	return &locks.Error{Op: "enter", Kind: locks.NoLock, Err: n.err}
 }
 
 // work notes that the bucket is in use, and tries to have it alone now and then.
@@ -145,13 +164,12 @@ func (s *session) floor() uint64 {
 // nextSole returns the fence of a grant without a record.
 func (s *session) nextSole() uint64 {
 	s.bucket.grants++
-	return s.bucket.era<<eraBits + 2<<(eraBits-2) + s.bucket.grants
+	return s.base() + s.bucket.grants
 }
 
 // planBucket decides what to do with the record of the bucket.
 func (n *node) planBucket() plan {
 	p := plan{gen: n.p.gen}
-	b, me := &n.s.bucket, n.s.id
 	if !n.known || n.reread {
 		p.action = read
 		return p
@@ -160,18 +178,30 @@ func (n *node) planBucket() plan {
 	if next.V == 0 {
 		next = record.New(locks.Whole, "")
 	}
-	for _, id := range next.Sessions(me) {
+	for _, id := range next.Sessions(n.s.id) {
 		if n.s.ended[id] {
 			next.Drop(id)
 		}
 	}
-	others := next.Sessions(me)
+	others := next.Sessions(n.s.id)
 	if len(others) > 0 && !n.swept {
 		n.swept = true
 		p.action, p.sweep = sweep, others
 		return p
 	}
-	mine := own(next, me)
+	n.askBucket(&next, others, &p)
+	n.grant(&next)
+	if n.unsure || n.changed(next) {
+		p.action, p.next = write, next
+		return p
+	}
+	return n.idle(p)
+}
+
+// askBucket asks for the bucket, for all of it, or gives that up.
+func (n *node) askBucket(next *record.Record, others []locks.SessionID, p *plan) {
+	b, me := &n.s.bucket, n.s.id
+	mine := n.sound(*next)
 	has := slices.ContainsFunc(mine, func(e record.Entry) bool { return e.Mode == record.X })
 	waited := slices.ContainsFunc(next.Queue, func(e record.Entry) bool { return e.Session != me })
 	ask := func(mode record.Mode) record.Entry {
@@ -194,24 +224,18 @@ func (n *node) planBucket() plan {
 		next.Keep(me, nil)
 		next.EnqueueFirst(ask(record.S))
 	}
-	n.grant(&next)
-	if n.unsure || n.changed(next) {
-		p.action, p.next = write, next
-		return p
-	}
-	return n.idle(p)
 }
 
 // absorbBucket takes in what the record of the bucket is.
 func (n *node) absorbBucket() {
 	b := &n.s.bucket
-	mine := n.own()
+	mine, entered := n.own(), false
 	if u := b.use; u != nil && !u.ok && u.ticket != "" {
 		switch {
 		case slices.ContainsFunc(mine, func(e record.Entry) bool { return e.Ticket == u.ticket }):
 			u.ok = true
 			b.tried = n.p.opts.Now()
-			n.p.wg.Go(n.s.goInside)
+			entered = true
 		case n.rec.Waiting(u.ticket) < 0:
 			u.ticket = ""
 		}
@@ -234,39 +258,20 @@ func (n *node) absorbBucket() {
 		b.alone, b.sole = false, false
 	case b.since != sole:
 		b.since, b.alone, b.every = sole, true, soleEvery
-		n.p.wg.Go(func() { n.s.becomeSole(sole) })
+	default:
+		sole = 0
+	}
+	if entered || sole != 0 {
+		n.p.wg.Go(func() { n.s.learn(entered, sole) })
 	}
 }
 
-// goInside lets the gateway go to work, once nothing that it knows is from
-// before: others may have decided alone until now.
-func (s *session) goInside() {
-	for wait := 100 * time.Millisecond; s.p.opts.Acquired(s.ctx) != nil; wait = min(2*wait, 10*time.Second) {
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-s.ctx.Done():
-			t.Stop()
-			return
-		}
-	}
-	close(s.bucket.inside)
-}
-
-// becomeSole lets the gateway decide alone, once it knows what others have done.
-func (s *session) becomeSole(fence uint64) {
+// learn makes sure that nothing that is known here is from before: others may
+// have decided alone until now. Then the gateway may go to work, if it has just
+// entered, and decide alone, if the fence is that with which it is alone still.
+func (s *session) learn(entered bool, fence uint64) {
 	p := s.p
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := p.opts.Acquired(s.ctx)
-		p.mu.Lock()
-		current := s.bucket.alone && s.bucket.since == fence && !s.lost
-		if current && err == nil && s.Valid() {
-			s.bucket.sole, s.bucket.decided = true, true
-		}
-		p.mu.Unlock()
-		if !current || err == nil {
-			return
-		}
+	for wait := 100 * time.Millisecond; p.learn(s.ctx) != nil; wait = min(2*wait, 10*time.Second) {
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
@@ -275,150 +280,26 @@ func (s *session) becomeSole(fence uint64) {
 			return
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if entered {
+		close(s.bucket.inside)
+	}
+	if fence != 0 && s.bucket.alone && s.bucket.since == fence && s.Valid() {
+		s.bucket.sole, s.bucket.decided = true, true
+	}
 }
 
-// handOver ends deciding alone: what was decided goes to S3, and what is held
-// or waited for into records, before anybody else is let in.
-func (s *session) handOver(ctx context.Context) error {
-	p, b := s.p, &s.bucket
+// learn calls Acquired, and notes for which grants.
+func (p *Participant) learn(ctx context.Context) error {
 	p.mu.Lock()
-	alone := b.alone
-	b.sole = false
+	begun := p.foreign
 	p.mu.Unlock()
-	if !alone {
-		return nil // done before; only the record could not be written
-	}
-	if err := p.opts.Publish(ctx); err != nil {
+	if err := p.opts.Acquired(ctx); err != nil {
 		return err
 	}
 	p.mu.Lock()
-	for _, h := range p.holds {
-		h.adopt()
-	}
-	waiting := []*call(nil)
-	for _, c := range p.calls {
-		if c.s == s && c.nodes == nil {
-			p.table.Forbid(c.id)
-			waiting = append(waiting, c)
-		}
-	}
-	p.mu.Unlock()
-	if err := s.settle(ctx, func() bool { return s.adopted() }); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	slices.SortFunc(waiting, func(a, b *call) int { return int(int64(a.id) - int64(b.id)) })
-	for _, c := range waiting {
-		if p.calls[c.id] == c {
-			c.admit()
-		}
-	}
-	p.mu.Unlock()
-	return s.settle(ctx, func() bool {
-		if !s.adopted() || slices.ContainsFunc(waiting, func(c *call) bool { return p.calls[c.id] == c && !c.allowed() }) {
-			return false
-		}
-		b.alone = false
-		return true
-	})
-}
-
-// settle waits until done.
-func (s *session) settle(ctx context.Context, done func() bool) error {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		s.p.mu.Lock()
-		ok := done()
-		s.p.mu.Unlock()
-		if ok {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// adopted reports whether all that was granted without records is in them.
-func (s *session) adopted() bool {
-	for _, n := range s.nodes {
-		if n.adopt {
-			return false
-		}
-	}
-	return true
-}
-
-// allowed reports whether all records allow c.
-func (c *call) allowed() bool {
-	return !slices.ContainsFunc(c.uses, func(u *use) bool { return u == nil || !u.ok })
-}
-
-// adopt has the records say what h has, which may have been granted without
-// them.
-func (h *hold) adopt() {
-	s := h.s
-	old := h.uses
-	h.uses = nil
-	for _, o := range s.p.table.HeldOn(h.key.space, h.key.path) {
-		if o.Holder.Owner != h.key.owner {
-			continue
-		}
-		for _, step := range chain(o.Claim) {
-			n := s.node(step.key)
-			n.path, n.space, n.adopt = step.path, h.key.space, true
-			if step.path == h.key.path {
-				n.lastFence = max(n.lastFence, h.fence)
-			}
-			if h.key.space == locks.Whole {
-				u := &use{node: n, hold: h, owner: h.key.owner, want: step.want, ok: true}
-				n.uses = append(n.uses, u)
-				h.uses = append(h.uses, u)
-			}
-			n.kick()
-		}
-	}
-	for _, u := range old {
-		u.node.release(u)
-	}
-}
-
-// adoptInto writes into the record what is held and is not in it yet. Nobody
-// else is in the bucket.
-func (n *node) adoptInto(next *record.Record) {
-	block := n.lastFence / record.Step * record.Step
-	for i, h := range next.Holders {
-		if h.Session == n.s.id && h.Fence < block && h.Mode > record.IX {
-			next.Holders[i].Fence, next.Fence = block, max(next.Fence, block)
-		}
-	}
-	for _, need := range n.needs() {
-		if covered(own(*next, n.s.id), need.Entry) {
-			continue
-		}
-		e := need.Entry
-		e.Session, e.Ticket, e.Since = n.s.id, newTicket(), n.p.opts.Now()
-		next.Seq++
-		fence := n.s.floor() / record.Step * record.Step
-		if need.use == nil || need.use == leafOf(need.use.hold) {
-			fence = block
-		}
-		e.Seq, e.Fence = next.Seq, max(fence, next.Fence)
-		next.Fence = e.Fence
-		next.Holders = append(next.Holders, e)
-		if e.Mode > record.IX {
-			next.Last = n.s.id
-		}
-	}
-}
-
-// leafOf returns the use of the path itself.
-func leafOf(h *hold) *use {
-	if h == nil || len(h.uses) == 0 {
-		return nil
-	}
-	return h.uses[len(h.uses)-1]
+	defer p.mu.Unlock()
+	p.acquired = max(p.acquired, begun)
+	return nil
 }

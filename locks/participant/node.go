@@ -1,6 +1,7 @@
 package participant
 
 import (
+	"cmp"
 	"crypto/rand"
 	"slices"
 	"time"
@@ -99,9 +100,15 @@ func (n *node) freed() {
 	}
 }
 
-// own returns what the session holds of the record and was not told to give up.
-func (n *node) own() []record.Entry {
-	return slices.DeleteFunc(n.rec.Of(n.s.id), func(e record.Entry) bool { return e.Broken != 0 })
+// own returns what the session has of the record.
+func (n *node) own() []record.Entry { return n.sound(n.rec) }
+
+// sound returns what the session holds in r, without what it was told to give
+// up, and what is too old to be given to anybody here.
+func (n *node) sound(r record.Record) []record.Entry {
+	return slices.DeleteFunc(r.Of(n.s.id), func(e record.Entry) bool {
+		return e.Broken != 0 || e.Mode > record.IX && e.Fence < n.s.bucket.stale && n.key != bucketKey
+	})
 }
 
 // hot reports whether others are likely to want the record: they did lately, or
@@ -151,6 +158,10 @@ func (n *node) needs() []need {
 
 // nextFence returns the fence of the next grant on this gateway.
 func (n *node) nextFence(want record.Entry) uint64 {
+	if b := &n.s.bucket; b.alone && b.decided {
+		n.lastFence = n.s.nextSole()
+		return n.lastFence
+	}
 	base := uint64(0)
 	for _, e := range n.own() {
 		if e.Mode.Covers(want.Mode) && e.Start <= want.End && want.Start <= e.End {
@@ -169,14 +180,9 @@ func (n *node) nextFence(want record.Entry) uint64 {
 func covered(entries []record.Entry, want record.Entry) bool {
 	left := []record.Entry{want}
 	for _, e := range entries {
-		if !e.Mode.Covers(want.Mode) {
-			continue
+		if e.Mode.Covers(want.Mode) {
+			left = cutAll(left, e)
 		}
-		next := []record.Entry(nil)
-		for _, l := range left {
-			next = append(next, outside(l, e)...)
-		}
-		left = next
 	}
 	return len(left) == 0
 }
@@ -200,75 +206,65 @@ func outside(e, cut record.Entry) []record.Entry {
 	return rest
 }
 
-// trim returns what of own is needed, the newest fences first.
+// trim returns what of own is needed, and no entry that another one includes.
+// What it returns depends on the needs alone, but for the fences.
 func trim(own []record.Entry, needs []need) []record.Entry {
-	own = slices.Clone(own)
-	slices.SortStableFunc(own, func(a, b record.Entry) int { return int(int64(b.Fence) - int64(a.Fence)) })
 	kept := []record.Entry(nil)
-	for _, need := range needs {
-		left := []record.Entry{need.Entry}
-		for _, e := range own {
-			if !e.Mode.Covers(need.Mode) {
-				continue
-			}
-			next := []record.Entry(nil)
-			for _, l := range left {
-				if part, ok := common(e, l); ok {
-					part.Mode = need.Mode
-					kept = append(kept, part)
-				}
-				next = append(next, outside(l, e)...)
-			}
-			left = next
-		}
-	}
-	return compact(kept)
-}
-
-// common returns the part of e within the range of o.
-func common(e, o record.Entry) (record.Entry, bool) {
-	e.Start, e.End = max(e.Start, o.Start), min(e.End, o.End)
-	return e, e.Start <= e.End
-}
-
-// compact drops entries that others include, and joins those that touch.
-func compact(entries []record.Entry) []record.Entry {
-	kept := []record.Entry(nil)
-	for _, e := range entries {
-		for joined := true; joined; {
-			joined = false
-			for i, k := range kept {
-				if m, ok := join(k, e); ok {
-					e, joined = m, true
-					kept = slices.Delete(kept, i, i+1)
-					break
-				}
+	for mode := record.TX + 1; mode > 0; {
+		mode--
+		pieces := []record.Entry(nil)
+		for _, need := range needs {
+			if need.Mode == mode {
+				pieces = append(pieces, need.Entry)
 			}
 		}
-		kept = append(kept, e)
+		for _, k := range kept {
+			if k.Mode.Covers(mode) {
+				pieces = cutAll(pieces, k)
+			}
+		}
+		for _, piece := range union(pieces) {
+			if e, ok := newest(own, piece); ok && covered(own, piece) {
+				e.Mode, e.Start, e.End = mode, piece.Start, piece.End
+				kept = append(kept, e)
+			}
+		}
 	}
 	return kept
 }
 
-// join returns one entry for two, if that says the same.
-func join(a, b record.Entry) (record.Entry, bool) {
-	newer := a
-	if b.Fence > a.Fence {
-		newer = b
+// cutAll takes the range of cut out of the pieces.
+func cutAll(pieces []record.Entry, cut record.Entry) []record.Entry {
+	left := []record.Entry(nil)
+	for _, p := range pieces {
+		left = append(left, outside(p, cut)...)
 	}
-	used := a.Used || b.Used
-	switch {
-	case a.Covers(b):
-		newer.Mode, newer.Start, newer.End = a.Mode, a.Start, a.End
-	case b.Covers(a):
-		newer.Mode, newer.Start, newer.End = b.Mode, b.Start, b.End
-	case a.Mode == b.Mode && (a.End != locks.MaxOffset && a.End+1 >= b.Start && a.Start <= b.Start || b.End != locks.MaxOffset && b.End+1 >= a.Start && b.Start <= a.Start):
-		newer.Start, newer.End = min(a.Start, b.Start), max(a.End, b.End)
-	default:
-		return a, false
+	return left
+}
+
+// union joins pieces that overlap or touch, and sorts them.
+func union(pieces []record.Entry) []record.Entry {
+	slices.SortFunc(pieces, func(a, b record.Entry) int { return cmp.Compare(a.Start, b.Start) })
+	joined := []record.Entry(nil)
+	for _, p := range pieces {
+		if last := len(joined) - 1; last >= 0 && (joined[last].End == locks.MaxOffset || p.Start <= joined[last].End+1) {
+			joined[last].End = max(joined[last].End, p.End)
+			continue
+		}
+		joined = append(joined, p)
 	}
-	newer.Used = used
-	return newer, true
+	return joined
+}
+
+// newest returns the entry with the largest fence that gives something of want.
+func newest(own []record.Entry, want record.Entry) (record.Entry, bool) {
+	found := record.Entry{}
+	for _, e := range own {
+		if e.Mode.Covers(want.Mode) && e.Start <= want.End && want.Start <= e.End && e.Fence > found.Fence {
+			found = e
+		}
+	}
+	return found, found.Fence != 0
 }
 
 func newTicket() string { return rand.Text() }

@@ -17,10 +17,11 @@ type Options struct {
 	Log         *slog.Logger     // [discard]
 
 	// Acquired is called before Lock returns what another gateway may have held
-	// since this one last did, and before Enter first returns in a session and Sole
-	// becomes true: others may have decided something alone until then. When it returns nil, nothing older than what was
-	// committed by then is served from any cache here. If it fails, the lock is
-	// given up again, and Lock fails with NoLock.
+	// since this one last did, and before Enter first returns in a session and
+	// Sole becomes true: others may have decided something alone until then.
+	// When it returns nil, nothing older than what was committed by then is
+	// served from any cache here. If it fails, the lock is given up again, and
+	// Lock fails with NoLock.
 	Acquired func(context.Context) error
 	// Releasing is called before something is given to another gateway. When it
 	// returns nil, all that was acknowledged here is in S3. Nothing is given
@@ -52,6 +53,7 @@ type Participant struct {
 	holds    map[holdKey]*hold
 	guards   map[string]chan struct{} // by path, of those covered by something held
 	cur      *session                 // nil before the first one and after one was lost
+	past     map[locks.SessionID]bool // sessions of this gateway that are over
 	joining  chan struct{}            // closed when an attempt to join ends; nil if there is none
 	gen      uint64                   // counts arrivals
 	foreign  uint64                   // counts grants of what others may have had
@@ -93,7 +95,7 @@ func Open(opts Options) *Participant {
 	}
 	p := &Participant{
 		opts: opts, coord: opts.Coordinator, table: locks.NewTable(), acquire: make(chan struct{}, 1),
-		calls: map[locks.ID]*call{}, holds: map[holdKey]*hold{}, guards: map[string]chan struct{}{}, rtt: 20 * time.Millisecond,
+		calls: map[locks.ID]*call{}, holds: map[holdKey]*hold{}, guards: map[string]chan struct{}{}, past: map[locks.SessionID]bool{}, rtt: 20 * time.Millisecond,
 	}
 	p.acquire <- struct{}{}
 	p.ctx, p.cancel = context.WithCancel(context.Background())

@@ -30,6 +30,7 @@ type plan struct {
 	gen     uint64
 	inWay   []record.Entry // with await: what our tickets wait for
 	place   int
+	limit   time.Duration // with await: not longer, if it is not 0
 	sweep   []locks.SessionID
 }
 
@@ -62,6 +63,7 @@ func (n *node) plan() plan {
 		p.action = read
 		return p
 	}
+	p.limit = n.lingers(next)
 	p.gives = n.trimInto(&next)
 	before := next.Last
 	for _, g := range n.grant(&next) {
@@ -79,7 +81,11 @@ func (n *node) plan() plan {
 // these are used: by those that have waited. So are our own if others want them;
 // what these include of older ones goes.
 func (n *node) grant(next *record.Record) []record.Entry {
-	granted := next.Grant(n.s.floor())
+	floor := n.s.floor()
+	if n.key == bucketKey {
+		floor = 0 // its fences are the eras
+	}
+	granted := next.Grant(floor)
 	me := n.s.id
 	contested := n.hot() || slices.ContainsFunc(next.Queue, func(e record.Entry) bool { return e.Session != me })
 	isNew := func(h record.Entry) bool {
@@ -110,6 +116,9 @@ func (n *node) idle(p plan) plan {
 		}
 		p.inWay = append(p.inWay, n.rec.InTheWay(e, i)...)
 	}
+	if p.action != await && p.limit > 0 {
+		p.action = await
+	}
 	if p.action != await && !n.swept {
 		n.swept = true
 		if others := n.rec.Sessions(n.s.id); len(others) > fewSessions {
@@ -131,133 +140,11 @@ func (n *node) changed(next record.Record) bool {
 	return !same(n.rec.Holders, next.Holders) || !same(n.rec.Queue, next.Queue)
 }
 
-// withdraw removes our tickets that nobody needs any more.
-func (n *node) withdraw(next *record.Record) {
-	next.Queue = slices.DeleteFunc(next.Queue, func(e record.Entry) bool {
-		return e.Session == n.s.id && !slices.ContainsFunc(n.uses, func(u *use) bool { return !u.ok && u.ticket == e.Ticket })
-	})
-}
-
-// silence takes back the permission of uses that were let in without asking
-// while somebody who came earlier was in the record already. They wait for the
-// local holder still.
-func (n *node) silence() {
-	for _, u := range n.uses {
-		if !u.ok || !u.silent || u.pass || u.call == nil {
-			continue
-		}
-		earlier := slices.ContainsFunc(n.rec.Queue, func(e record.Entry) bool {
-			return e.Session != n.s.id && e.Seq > u.known && e.Since.Before(u.arrived) && record.Conflict(e, u.want)
-		})
-		if earlier {
-			u.ok, u.silent, u.late = false, false, true
-			n.p.table.Forbid(u.call.id)
-		}
-	}
-}
-
-// assign gives uses that wait a place in the queue, or lets them in if they
-// need none. It returns false if the record has to be read for that.
-func (n *node) assign(next *record.Record) bool {
-	for _, u := range slices.Clone(n.uses) {
-		if u.ok || u.ticket != "" {
-			continue
-		}
-		has := covered(own(*next, n.s.id), u.want)
-		tail := n.tail(*next, u)
-		isFresh := n.fresh >= u.gen
-		if (has || tail != "") && !isFresh {
-			return false
-		}
-		pass := n.usedBy(u.owner)
-		switch {
-		case has && !u.late && !n.unsure && (pass || len(next.Queue) == 0):
-			n.admit(u, pass)
-		case n.refuse(*next, u):
-		case tail != "" && !pass:
-			u.ticket = tail
-		default:
-			n.queue(next, u, pass)
-		}
-	}
-	return true
-}
-
-// tail returns the last ticket of the queue if it is one that u may share:
-// nobody has come in between, also not on a gateway that holds the lock and has
-// not noticed yet that others wait.
-func (n *node) tail(next record.Record, u *use) string {
-	if len(next.Queue) == 0 {
-		return ""
-	}
-	e := next.Queue[len(next.Queue)-1]
-	if e.Session != n.s.id || e.Mode != u.want.Mode || !e.Covers(u.want) {
-		return ""
-	}
-	for _, h := range next.InTheWay(e, 0) {
-		if !h.Used {
-			return ""
-		}
-	}
-	return e.Ticket
-}
-
-// admit lets u in.
-func (n *node) admit(u *use, pass bool) {
-	u.ok, u.pass, u.ticket = true, pass, ""
-	if u.call != nil {
-		u.call.advance()
-	}
-}
-
-// refuse ends the call of u if it does not wait and others are known to use what
-// it needs.
-func (n *node) refuse(next record.Record, u *use) bool {
-	c := u.call
-	if c == nil || c.Wait {
-		return false
-	}
-	who := []locks.Holder(nil)
-	for _, e := range next.InTheWay(record.Entry{Session: n.s.id, Mode: u.want.Mode, Start: u.want.Start, End: u.want.End}, len(next.Queue)) {
-		if n.s.ended[e.Session] || e.Fence != 0 && !e.Used {
-			continue
-		}
-		who = append(who, people(e)...)
-	}
-	if len(who) == 0 {
-		return false
-	}
-	n.p.finish(c, &locks.Error{Op: "lock", Path: c.Path, Kind: locks.WouldBlock, Holders: who})
-	return true
-}
-
-// queue gives u a ticket. When nobody else is there, one of a range is a ticket
-// for all, so that more of it costs nothing.
-func (n *node) queue(next *record.Record, u *use, pass bool) {
-	e := u.want
-	e.Session, e.Ticket, e.Since = n.s.id, newTicket(), u.arrived
-	if n.space == locks.Record && len(next.Sessions(n.s.id)) == 0 {
-		e.Mode, e.Start, e.End = record.X, 0, locks.MaxOffset
-	}
-	if u.call != nil {
-		e.Owners = []record.Party{{Holder: u.call.Holder}}
-	}
-	u.ticket, u.pass = e.Ticket, pass
-	switch {
-	case pass:
-		next.EnqueueFirst(e)
-	case u.late:
-		next.Enqueue(e, u.known)
-	default:
-		next.Enqueue(e, next.Seq)
-	}
-}
-
 // trimInto gives up what we hold and do not need, if somebody wants it, and
 // reports whether there was any.
 func (n *node) trimInto(next *record.Record) bool {
 	all := next.Of(n.s.id)
-	kept := own(*next, n.s.id)
+	kept := n.sound(*next)
 	if len(next.Queue) > 0 || n.hot() {
 		kept = trim(kept, n.needs())
 	}
@@ -268,11 +155,6 @@ func (n *node) trimInto(next *record.Record) bool {
 	}
 	next.Keep(n.s.id, kept)
 	return true
-}
-
-// own returns what a session holds in r and was not told to give up.
-func own(r record.Record, id locks.SessionID) []record.Entry {
-	return slices.DeleteFunc(r.Of(id), func(e record.Entry) bool { return e.Broken != 0 })
 }
 
 // describe writes down who holds what we hold, if others want to know: they
@@ -369,53 +251,22 @@ func (n *node) absorb(rec record.Record, ver locks.Version, written, foreign boo
 		n.hotUntil = n.p.opts.Now().Add(heat)
 	}
 	n.lostEntries()
-	n.tickets()
+	n.tickets(!written)
 }
 
-// tickets lets in whose turn has come, and sends those whose place is gone to
-// the end.
-func (n *node) tickets() {
-	ready := []*use(nil)
-	for _, u := range n.uses {
-		switch {
-		case u.ok || u.ticket == "":
-		case slices.ContainsFunc(n.rec.Holders, func(e record.Entry) bool { return e.Ticket == u.ticket }):
-			u.ok, u.ticket = true, ""
-			ready = append(ready, u)
-		case n.rec.Waiting(u.ticket) < 0:
-			u.ticket = ""
-		}
-	}
-	for _, u := range ready {
-		if u.call != nil {
-			u.call.advance()
-		}
-	}
-	for _, u := range slices.Clone(n.uses) {
-		if u.call != nil && !u.ok && u.ticket != "" && slices.Contains(n.uses, u) && !n.refuse(n.before(u.ticket), u) {
-			u.call.stepBack(n)
-		}
-	}
-}
-
-// before returns the record as it is for a ticket: with those in front of it.
-func (n *node) before(ticket string) record.Record {
-	r := n.rec
-	r.Queue = r.Queue[:max(r.Waiting(ticket), 0)]
-	return r
-}
-
-// breakOne takes away what somebody has asked for by its own fence, and keeps
-// the rest of the entry.
+// breakOne takes away what somebody has asked for by its fence, and keeps the
+// rest of the entry.
 func (n *node) breakOne() {
 	n.rec = n.rec.Clone()
 	for i, e := range n.rec.Holders {
-		if e.Session != n.s.id || e.Broken == 0 || e.Broken == e.Fence {
+		if e.Session != n.s.id || e.Broken == 0 {
 			continue
 		}
 		n.rec.Holders[i].Broken = 0
 		n.unsure = true // so that it is written
-		n.p.breakOwnLocked(n.path, n.space, e.Broken)
+		if !n.p.breakOwnLocked(n.path, n.space, e.Broken) {
+			n.rec.Holders[i].Spared = e.Broken
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package participant
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -49,6 +50,10 @@ func (p *Participant) testRecord(ctx context.Context, s *session, step step, unt
 	wish := step.want
 	wish.Session = s.id
 	wanted := map[locks.SessionID]bool{}
+	begun := p.opts.Now()
+	p.mu.Lock()
+	grace := p.grace()
+	p.mu.Unlock()
 	for {
 		r, ver, err := p.get(ctx, step.key)
 		if err != nil {
@@ -59,12 +64,13 @@ func (p *Participant) testRecord(ctx context.Context, s *session, step step, unt
 			if s.hasEnded(ctx, e.Session) {
 				continue
 			}
-			if e.Used || !p.opts.Now().Before(until) {
+			now := p.opts.Now()
+			if e.Used && now.Sub(begun) >= grace || !now.Before(until) {
 				h := held(r, e)[0]
 				return &h, nil
 			}
 			doubtful = &e
-			if !wanted[e.Session] {
+			if !e.Used && !wanted[e.Session] {
 				wanted[e.Session] = true
 				_ = p.coord.Want(ctx, e.Session, step.key)
 			}
@@ -72,7 +78,7 @@ func (p *Participant) testRecord(ctx context.Context, s *session, step step, unt
 		if doubtful == nil {
 			return nil, nil
 		}
-		limited, stop := context.WithDeadline(ctx, minTime(until, p.opts.Now().Add(watchEvery)))
+		limited, stop := context.WithDeadline(ctx, minTime(until, p.opts.Now().Add(grace)))
 		_, err = p.coord.Await(limited, step.key, ver, func(int) time.Duration { return slowest / 10 })
 		stop()
 		if err != nil && limited.Err() == nil {
@@ -110,7 +116,9 @@ func held(r record.Record, e record.Entry) []locks.Held {
 		c.Mode = locks.Exclusive
 	}
 	if !e.Used || len(e.Owners) == 0 {
-		return []locks.Held{{Claim: c, Fence: e.Fence, Holder: people(e)[0], Cached: !e.Used}}
+		// The first one here has had the next number. If somebody else has it
+		// by now, that is only known there.
+		return []locks.Held{{Claim: c, Fence: e.Fence + 1, Holder: people(e)[0], Cached: !e.Used}}
 	}
 	all := []locks.Held(nil)
 	for _, o := range e.Owners {
@@ -121,21 +129,7 @@ func held(r record.Record, e record.Entry) []locks.Held {
 
 // Report is that of locks.Service.
 func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error) {
-	p.mu.Lock()
-	own := locks.Report{Held: p.table.Held(), Waiting: p.table.Waiting()}
-	me := locks.SessionID("")
-	if p.cur != nil {
-		me = p.cur.id
-		own.Held = append(own.Held, p.cur.cached(own.Held)...)
-	}
-	for i, w := range own.Waiting {
-		for _, c := range p.calls {
-			if c.Owner == w.Holder.Owner && c.Claim == w.Claim {
-				own.Waiting[i].Place = c.position().Place
-			}
-		}
-	}
-	p.mu.Unlock()
+	own, me := p.reportOwn()
 	if !all {
 		return own, nil
 	}
@@ -150,34 +144,57 @@ func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error
 		return own, nil
 	}
 	keys, err := p.coord.List(ctx, record.Prefix)
-	if err != nil {
-		return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
-	}
 	for _, key := range keys {
-		r, _, err := p.get(ctx, key)
-		if err != nil {
-			return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
+		var r record.Record
+		if r, _, err = p.get(ctx, key); err != nil {
+			break
 		}
 		for _, id := range r.Sessions(me) {
 			if s.hasEnded(ctx, id) {
 				r.Drop(id)
 			}
 		}
-		for _, e := range r.Holders {
-			if e.Session != me && e.Mode > record.IX {
-				own.Held = append(own.Held, held(r, e)...)
-			}
-		}
+		own.Held = append(own.Held, heldBy(r, me)...)
 		own.Waiting = append(own.Waiting, waiting(r, me)...)
+	}
+	if err != nil {
+		return own, &locks.Error{Op: "report", Kind: locks.NoLock, Err: err}
 	}
 	slices.SortStableFunc(own.Held, func(a, b locks.Held) int { return strings.Compare(a.Path, b.Path) })
 	slices.SortStableFunc(own.Waiting, func(a, b locks.Waiting) int {
-		if d := strings.Compare(a.Path, b.Path); d != 0 {
-			return d
-		}
-		return a.Place - b.Place
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Place, b.Place))
 	})
 	return own, nil
+}
+
+// reportOwn returns what this gateway knows without asking, and its session.
+func (p *Participant) reportOwn() (locks.Report, locks.SessionID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	own := locks.Report{Held: p.table.Held(), Waiting: p.table.Waiting()}
+	for i, w := range own.Waiting {
+		for _, c := range p.calls {
+			if c.Owner == w.Holder.Owner && c.Claim == w.Claim {
+				own.Waiting[i].Place = c.position().Place
+			}
+		}
+	}
+	if p.cur == nil {
+		return own, ""
+	}
+	own.Held = append(own.Held, p.cur.cached(own.Held)...)
+	return own, p.cur.id
+}
+
+// heldBy describes what others than me hold in a record.
+func heldBy(r record.Record, me locks.SessionID) []locks.Held {
+	all := []locks.Held(nil)
+	for _, e := range r.Holders {
+		if e.Session != me && e.Mode > record.IX {
+			all = append(all, held(r, e)...)
+		}
+	}
+	return all
 }
 
 // waiting describes the tickets of others in a record.
@@ -247,7 +264,11 @@ func (p *Participant) Break(ctx context.Context, path string, space locks.Space,
 		case err != nil:
 			return fail(locks.NoLock, err)
 		}
-		if !slices.ContainsFunc(r.Of(holder), func(e record.Entry) bool { return e.Broken == fence }) || s.hasEnded(ctx, holder) {
+		has := func(which func(record.Entry) bool) bool { return slices.ContainsFunc(r.Of(holder), which) }
+		if has(func(e record.Entry) bool { return e.Spared == fence && e.Broken != fence }) {
+			return fail(locks.NotHeld, nil)
+		}
+		if !has(func(e record.Entry) bool { return e.Broken == fence }) || s.hasEnded(ctx, holder) {
 			return nil
 		}
 		limited, cancel := context.WithTimeout(ctx, watchEvery)

@@ -3,6 +3,7 @@ package participant
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/causewayfs/causeway/locks"
@@ -86,7 +87,7 @@ func (p *Participant) join(ctx context.Context) (*session, error) {
 		return nil, &locks.Error{Op: "join", Kind: kind, Err: err}
 	}
 	s := &session{p: p, s: ls, id: ls.ID(), nodes: map[string]*node{},
-		asked: map[locks.SessionID]time.Time{}, ended: map[locks.SessionID]bool{},
+		asked: map[locks.SessionID]time.Time{}, ended: maps.Clone(p.past),
 		bucket: bucket{inside: make(chan struct{}), every: soleEvery}}
 	s.ctx, s.cancel = context.WithCancel(p.ctx)
 	if p.closed {
@@ -142,6 +143,7 @@ func (p *Participant) loseLocked(s *session) {
 		return
 	}
 	s.lost = true
+	p.past[s.id] = true
 	s.cancel()
 	if p.cur == s {
 		p.cur = nil
