@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type FS struct {
 	spool        *spool
 	session      string // tells what this state directory has sent from what others have
 	trees        *trees
+	copies       copies
 	locks        *pathLocks
 	fileLocks    fileLocks // taken through handles
 	nodes        *nodeTable
@@ -83,7 +85,7 @@ type Announcer interface {
 // the first operation.
 func Open(ctx context.Context, opts Options) (*FS, error) {
 	opts.setDefaults()
-	staged, err := parseGlobs(opts.Staged)
+	staged, err := parseGlobs(append(slices.Clone(opts.Staged), opts.StagedOnly...))
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +350,7 @@ func (fs *FS) housekeeping() {
 func (fs *FS) uploadOldStaged() {
 	for _, n := range fs.localNodes() {
 		f := n.fileState()
-		if f == nil || !f.stagedBefore(fs.now().Add(-fs.opts.StagedTTL)) {
+		if _, name := fs.nodes.parentOf(n); f == nil || globs(fs.opts.StagedOnly).match(name) || !f.stagedBefore(fs.now().Add(-fs.opts.StagedTTL)) {
 			continue
 		}
 		if err := fs.commit(fs.bg, f); err != nil {
@@ -373,7 +375,8 @@ func (fs *FS) Stats() Stats {
 	s := Stats{Nodes: fs.nodes.size(), OpenHandles: int(fs.handles.Load()), Committing: int(fs.committing.Load()),
 		Commits: fs.commits.Load(), CommitErrors: fs.commitErrors.Load(), PendingUnlink: fs.deleter.pending(),
 		KeptVersions: int(fs.kept.Load()), Recalled: fs.recalled.Load(), CacheFiles: cacheFiles, CacheBytes: cacheBytes,
-		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways, Trees: fs.trees.progress()}
+		IndexEntries: ix.Entries, IndexDirs: ix.Dirs, HiddenKeys: ix.HiddenKeys, Gateways: ix.Gateways,
+		Trees: append(fs.trees.progress(), fs.copies.progress()...)}
 	s.SpoolFiles, s.SpoolBytes, s.SpoolOldest = fs.spool.usage()
 	if fs.ledger != nil {
 		j := fs.ledger.j.Stats()

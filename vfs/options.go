@@ -20,13 +20,16 @@ type Options struct {
 	Umask    uint32 // taken off the mode of objects that do not say [022]
 	ReadOnly bool
 
-	Staged    []string      // globs of temporary names [DefaultStaged]
-	LockFiles []string      // globs of other programs' lock files, matched against the end of the path [DefaultLockFiles]
-	StagedTTL time.Duration // a staged file that nobody renames is uploaded after this [1h]
-	DirTTL    time.Duration // age at which names are revalidated [1s]
-	OpenTTL   time.Duration // age at which an open revalidates the data [0]
-	Verify    time.Duration // age at which a lone gateway revalidates names [30s]
-	Strict    bool          // ask S3 at every lookup and listing
+	Staged    []string // globs of temporary names [DefaultStaged]
+	LockFiles []string // globs of other programs' lock files, matched against the end of the path [DefaultLockFiles]
+	// StagedOnly are globs of names that are like those of Staged, and are
+	// never uploaded unless they are renamed.
+	StagedOnly []string
+	StagedTTL  time.Duration // a staged file that nobody renames is uploaded after this [1h]
+	DirTTL     time.Duration // age at which names are revalidated [1s]
+	OpenTTL    time.Duration // age at which an open revalidates the data [0]
+	Verify     time.Duration // age at which a lone gateway revalidates names [30s]
+	Strict     bool          // ask S3 at every lookup and listing
 
 	CommitLocal bool          // close returns when the bytes are durable in StateDir; they are sent soon after
 	FsyncLocal  bool          // with CommitLocal: so does fsync

@@ -68,6 +68,8 @@ func sample(t *testing.T, f *pflag.Flag) string {
 		return "77s"
 	case *modeValue:
 		return "0027"
+	case *coordinatorValue:
+		return "etcd://10.0.0.1:2379,h:1234"
 	}
 	switch f.Value.Type() {
 	case "bool":
@@ -76,7 +78,7 @@ func sample(t *testing.T, f *pflag.Flag) string {
 		return "some-text"
 	case "stringSlice":
 		return "*.one,*.two"
-	case "uint32", "int64":
+	case "uint32", "int64", "uint64":
 		return "77"
 	}
 	t.Fatalf("flag --%s has the type %s, of which this test knows no sample", f.Name, f.Value.Type())
@@ -232,7 +234,7 @@ func TestBadConfiguration(t *testing.T) {
 }
 
 // TestExampleConfig reads the documented example, which must show every
-// setting of mount and up with its default, and nothing else.
+// setting of mount, up and serve with its default, and nothing else.
 func TestExampleConfig(t *testing.T) {
 	path, err := filepath.Abs("../../docs/causeway.yaml")
 	if err != nil {
@@ -248,7 +250,7 @@ func TestExampleConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := map[string]string{"CAUSEWAY_CONFIG": path}
-	for _, command := range []string{"mount", "up"} {
+	for _, command := range []string{"mount", "up", "serve"} {
 		cmd, _, err := root.Find([]string{command})
 		if err != nil {
 			t.Fatal(err)
@@ -294,12 +296,13 @@ func TestUsageErrors(t *testing.T) {
 		{"mount", "s3://b", "/mnt", "--commit", "local", "--spool-size", "0"},
 		{"mount", "s3://b", "/mnt", "--commit", "local", "--spool-age", "-1s"},
 		{"mount", "s3://b", "/mnt", "--no-such-flag"},
-		{"mount", "s3://b", "/mnt", "--coordinator", "etcd://x"},
+		{"mount", "s3://b", "/mnt", "--coordinator", "zookeeper://x"},
 		{"up", "a", "b"},
 		{"status", "a", "b"},
 		{"recover", "cp", "id"},
 		{"recover", "drop"},
 		{"doctor", "bucket"},
+		{"passwd", "file"},
 		{"version", "x"},
 		{"monut"},
 	} {

@@ -12,8 +12,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/causewayfs/causeway/gateway/davlock"
 	"github.com/causewayfs/causeway/gateway/fuse"
+	"github.com/causewayfs/causeway/gateway/pages"
 	"github.com/causewayfs/causeway/gateway/status"
+	"github.com/causewayfs/causeway/gateway/webdav"
 	"github.com/causewayfs/causeway/store/s3"
 	"github.com/causewayfs/causeway/vfs"
 )
@@ -30,15 +33,19 @@ type gateway struct {
 	target   target
 	s3       s3.Config
 
-	mountpoint string              // absolute; empty without a mount
-	stateDir   string              // absolute
-	welcome    func(status string) // if set, called when all is ready
-	started    time.Time           // when run was called
-	drains     atomic.Bool         // the end has begun
+	mountpoint string       // absolute; empty without a mount
+	stateDir   string       // absolute
+	welcome    func()       // if set, called when all is ready
+	url        string       // of WebDAV, if it is served
+	pages      *pages.Pages // if WebDAV is served
+	started    time.Time    // when run was called
+	drains     atomic.Bool  // the end has begun
 	stack      *stack
-	locks      *coordination // nil on a mount that has none
+	dav        *davlock.System // nil without WebDAV
+	locks      *coordination   // nil on a mount that has none
 	fs         *vfs.FS
 	log        *slog.Logger
+	keptFiles  keptList
 }
 
 // run serves until a signal or an unmount.
@@ -59,18 +66,24 @@ func (g *gateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, address, err := g.serveStatus()
+	dav, err := g.serveDAV()
+	if err != nil {
+		g.giveUp(ctx, mount)
+		return err
+	}
+	server, err := g.serveStatus()
 	if err == nil {
 		err = g.ready(g.where())
 	}
 	stop()
 	if err != nil {
+		g.endDAV(ctx, dav)
 		g.giveUp(ctx, mount)
 		return err
 	}
 	defer g.endStatus(ctx, server)
 	if g.welcome != nil {
-		g.welcome(address)
+		g.welcome()
 	}
 	s := &session{
 		fs:       g.fs,
@@ -79,6 +92,7 @@ func (g *gateway) run(ctx context.Context) error {
 		signals:  g.signals,
 		stderr:   g.stderr,
 		draining: func() { g.drains.Store(true) },
+		hangUp:   func(ctx context.Context) { g.endDAV(ctx, dav) },
 	}
 	return s.wait(ctx)
 }
@@ -94,7 +108,7 @@ func (g *gateway) where() string {
 	if g.mountpoint != "" {
 		return g.mountpoint
 	}
-	return g.settings.endpoint
+	return g.url
 }
 
 // options are those of the filesystem, except what start finds out.
@@ -123,6 +137,9 @@ func (g *gateway) options() (vfs.Options, error) {
 		CacheSize: max(int64(s.cacheSize), 1),
 		Memory:    limitMemory(int64(s.memory), g.getenv),
 		Log:       g.log,
+	}
+	if s.webdav != "" && s.macFiles.value == string(webdav.MacStage) {
+		o.StagedOnly = webdav.MacNames
 	}
 	err := s.commitsLocally(&o)
 	return o, err
@@ -220,29 +237,26 @@ func stateDirProblem(dir string, err error) error {
 }
 
 // serveStatus listens on the control socket and on the address of --status, if
-// there is one, and registers this gateway. It returns that address.
-func (g *gateway) serveStatus() (*statusServer, string, error) {
+// there is one, and registers this gateway.
+func (g *gateway) serveStatus() (*statusServer, error) {
 	run, err := runtimeDir(g.getenv, g.uid)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if err := os.MkdirAll(run, 0o700); err != nil {
-		return nil, "", &problem{what: "make the directory for control sockets", err: err}
+		return nil, &problem{what: "make the directory for control sockets", err: err}
 	}
 	s := &statusServer{Server: status.NewServer(g.snapshot, g.sync, g.stack.counted, collectors.NewGoCollector())}
 	s.locks = status.NewLockServer(g.fs, nil)
 	s.ServeLocks(s.locks)
 	socket := status.SocketPath(g.stateDir, run)
 	if err := s.ListenUnix(socket); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	address := ""
 	if g.settings.status != "" {
-		a, err := s.ListenTCP(string(g.settings.status))
-		if err != nil {
-			return nil, "", errors.Join(err, s.Close(context.Background()))
+		if _, err := s.ListenTCP(string(g.settings.status)); err != nil {
+			return nil, errors.Join(err, s.Close(context.Background()))
 		}
-		address = a.String()
 	}
 	s.unregister, err = status.Register(run, status.Entry{
 		Mountpoint: g.mountpoint,
@@ -252,9 +266,9 @@ func (g *gateway) serveStatus() (*statusServer, string, error) {
 		PID:        os.Getpid(),
 	})
 	if err != nil {
-		return nil, "", errors.Join(err, s.Close(context.Background()))
+		return nil, errors.Join(err, s.Close(context.Background()))
 	}
-	return s, address, nil
+	return s, nil
 }
 
 // statusServer is a registered status.Server.

@@ -26,6 +26,7 @@ import (
 
 func main() {
 	a := &app{
+		stdin:   os.Stdin,
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 		getenv:  os.Getenv,
@@ -50,6 +51,7 @@ func notifySignals() chan os.Signal {
 
 // app is what the commands know of the process they run in.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	uid            int
@@ -116,6 +118,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 75 the wait for a lock ran out.`,
 		Example: `  causeway up                                  # try it: a local S3 server, mounted on ~/causeway
   causeway mount s3://my-bucket /mnt/bucket    # a bucket of Amazon S3
   causeway mount s3://data/team /mnt/team --endpoint http://10.0.0.5:9000 --daemon
+  causeway serve s3://my-bucket                # WebDAV on 127.0.0.1:8420, without a mount
   causeway status /mnt/bucket                  # what it is doing
   causeway sync /mnt/bucket                    # wait until all of it is in S3
   causeway lock /mnt/bucket/x -- make x        # one at a time, over all hosts
@@ -132,7 +135,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 75 the wait for a lock ran out.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String(configFlag, "", "`FILE` with settings, in YAML")
-	root.AddCommand(newUp(a), newMount(a), newStatus(a), newSync(a), newLock(a), newLocks(a), newRecover(a), newDoctor(a), newVersion(a))
+	root.AddCommand(newUp(a), newMount(a), newServe(a), newStatus(a), newSync(a), newLock(a), newLocks(a), newRecover(a), newDoctor(a), newPasswd(a), newVersion(a))
 	return root
 }
 

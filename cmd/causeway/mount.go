@@ -30,6 +30,8 @@ signal leaves the rest in the state directory, where causeway recover finds it.
 With --daemon it detaches once the filesystem answers, and logs to causeway.log
 in the state directory.
 
+With --webdav the same files are served over WebDAV, too; see causeway serve.
+
 A state directory belongs to one mount. To mount the same bucket twice on one
 host, give the second mount a --state-dir of its own.`,
 		Example: `  causeway mount s3://my-bucket /mnt/bucket
@@ -50,6 +52,8 @@ host, give the second mount a --state-dir of its own.`,
 	s.lockFlags(f)
 	s.mountFlags(f)
 	s.statusFlag(f)
+	s.webdavFlag(f)
+	s.davFlags(f)
 	s.logFlag(f)
 	completeEnums(cmd)
 	return cmd

@@ -6,9 +6,11 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/causewayfs/causeway/gateway/status"
+	"github.com/causewayfs/causeway/vfs"
 )
 
 // snapshot is the status.Source of the gateway.
@@ -36,10 +38,34 @@ func (g *gateway) snapshot() status.Report {
 		Requests:     g.stack.requests(),
 		Locks:        g.lockReports(),
 	}
+	r.Uncommitted = g.fs.Uncommitted(status.MaxListed)
+	r.Kept = g.keptFiles.of(g.stateDir, r.Files.KeptVersions)
 	if g.drains.Load() {
 		r.State = status.Draining
 	}
 	return r
+}
+
+// keptList remembers the versions that were kept, which are read from the state
+// directory when their number changes.
+type keptList struct {
+	mu    sync.Mutex
+	count int
+	all   []vfs.KeptVersion
+}
+
+// of returns the oldest of count versions. What cannot be read is left out here;
+// causeway recover says why.
+func (k *keptList) of(stateDir string, count int) []vfs.KeptVersion {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if count != k.count {
+		k.count, k.all = count, nil
+		if all, err := vfs.Kept(stateDir); err == nil && count > 0 {
+			k.all = all[:min(len(all), status.MaxListed)]
+		}
+	}
+	return k.all
 }
 
 // openFDs counts the open file descriptors of this process.

@@ -41,7 +41,8 @@ type session struct {
 	stateDir string
 	signals  <-chan os.Signal
 	stderr   io.Writer
-	draining func() // called once, when the end begins
+	draining func()                // called once, when the end begins
+	hangUp   func(context.Context) // if set, ends what others than the mount's users ask for
 }
 
 // errInterruptedAgain cancels a drain.
@@ -81,6 +82,9 @@ func (s *session) wait(ctx context.Context) error {
 func (s *session) drain(ctx context.Context) error {
 	progress := s.progress()
 	progress(s.fs.Stats())
+	if s.hangUp != nil {
+		s.hangUp(ctx)
+	}
 	unmountErr := s.unmount(ctx)
 	err := s.fs.Close(ctx, progress)
 	switch {

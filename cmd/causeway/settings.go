@@ -55,6 +55,11 @@ type settings struct {
 	umask      modeValue
 	daemon     bool
 
+	// How it is served over WebDAV.
+	webdav   addrValue
+	macFiles enumValue
+	access   accessSettings
+
 	// Everything on one machine.
 	data   string
 	listen addrValue
@@ -85,6 +90,7 @@ func newSettings() *settings {
 		foreign:  enumValue{"background", []string{"background", "strict"}},
 		commit:   enumValue{"remote", []string{"remote", "local"}},
 		fsync:    enumValue{"remote", []string{"remote", "local"}},
+		macFiles: enumValue{"stage", []string{"stage", "store", "refuse"}},
 	}
 }
 
@@ -130,8 +136,13 @@ func (s *settings) commitFlags(f *pflag.FlagSet) {
 
 // mountFlags say how the filesystem appears on this host.
 func (s *settings) mountFlags(f *pflag.FlagSet) {
-	s.umask = defaultUmask
 	f.BoolVar(&s.allowOther, "allow-other", false, "let other users in; modes and owners are checked")
+	s.ownerFlags(f)
+}
+
+// ownerFlags say what objects are that do not say it themselves.
+func (s *settings) ownerFlags(f *pflag.FlagSet) {
+	s.umask = defaultUmask
 	f.Uint32Var(&s.uid, "uid", uint32(os.Getuid()), "owner `N` of objects that do not say (default: you)")
 	f.Uint32Var(&s.gid, "gid", uint32(os.Getgid()), "group `N` of objects that do not say (default: yours)")
 	f.Var(&s.umask, "umask", "`MASK` taken off the mode of objects that do not say, in octal")
@@ -141,6 +152,23 @@ func (s *settings) mountFlags(f *pflag.FlagSet) {
 // statusFlag says where status is served beside the control socket.
 func (s *settings) statusFlag(f *pflag.FlagSet) {
 	f.Var(&s.status, "status", "`ADDR` to serve /status, /-/metrics and /-/health on; loopback unless a host is written")
+}
+
+// listenFlag says where everything over HTTP is served.
+func (s *settings) listenFlag(f *pflag.FlagSet, help string) {
+	s.listen = defaultListen
+	f.Var(&s.listen, "listen", help)
+}
+
+// webdavFlag says where WebDAV is served beside a mount.
+func (s *settings) webdavFlag(f *pflag.FlagSet) {
+	f.Var(&s.webdav, "webdav", "`ADDR` to serve the same files on over WebDAV, with /-/metrics and /-/health; loopback unless a host is written")
+}
+
+// davFlags say how WebDAV is served.
+func (s *settings) davFlags(f *pflag.FlagSet) {
+	s.accessFlags(f)
+	f.Var(&s.macFiles, "mac-files", "what becomes of ._* and .DS_Store files while WebDAV is served: kept on this host, stored like any, or refused")
 }
 
 // logFlag says how much is logged.

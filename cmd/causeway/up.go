@@ -21,7 +21,7 @@ func newUp(a *app) *cobra.Command {
 	s := newSettings()
 	cmd := &cobra.Command{
 		Use:   "up [MOUNTPOINT]",
-		Short: "Run everything on this machine: an S3 server, mounted",
+		Short: "Run everything on this machine: an S3 server, mounted and served over WebDAV",
 		Long: `Starts an S3 server on a local directory, makes a bucket in it, and mounts that
 on MOUNTPOINT. Nothing needs to be configured. It prints "ready MOUNTPOINT" when
 the filesystem answers, and ends like mount does.
@@ -34,10 +34,11 @@ S3 server, state the state directory. That directory needs a filesystem with
 extended attributes.
 
 The S3 server listens on loopback only, on the port behind that of --listen if
-it is free. --listen itself serves /status, /-/metrics and /-/health.`,
+it is free. --listen itself serves the files over WebDAV, and /-/status,
+/-/metrics and /-/health.`,
 		Example: `  causeway up
   causeway up /mnt/scratch --data /srv/causeway
-  causeway up --no-fuse            # the S3 server and the status address alone`,
+  causeway up --no-fuse            # the S3 server and WebDAV alone`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			mountpoint := ""
@@ -48,14 +49,14 @@ it is free. --listen itself serves /status, /-/metrics and /-/health.`,
 		},
 	}
 	f := cmd.Flags()
-	s.listen = defaultListen
 	f.StringVar(&s.data, "data", "", "`DIR` that holds everything (default: $XDG_DATA_HOME/causeway or ~/.local/share/causeway)")
-	f.Var(&s.listen, "listen", "`ADDR` of the status page, metrics and health; loopback unless a host is written")
+	s.listenFlag(f, "`ADDR` of WebDAV, status, metrics and health; loopback unless a host is written")
 	f.BoolVar(&s.noFuse, "no-fuse", false, "do not mount")
 	s.filesystemFlags(f)
 	s.commitFlags(f)
 	s.lockFlags(f)
 	s.mountFlags(f)
+	s.davFlags(f)
 	s.logFlag(f)
 	completeEnums(cmd)
 	return cmd
@@ -100,14 +101,14 @@ func (a *app) up(ctx context.Context, s *settings, mountpoint string) error {
 		// Its requests are answered: the filesystem has ended before it.
 		_ = server.Close(ctx)
 	}()
-	s.status = s.listen
+	s.webdav = s.listen
 	s.endpoint, s.region = server.Endpoint(), server.Region()
 	g.target = target{Bucket: server.Bucket()}
 	g.s3 = server.S3()
-	g.welcome = func(status string) {
+	g.welcome = func() {
 		fmt.Fprintf(a.stderr, "causeway: the objects are in s3://%s at %s (keys: %s)\n",
 			server.Bucket(), server.Endpoint(), filepath.Join(data, "credentials.json"))
-		fmt.Fprintf(a.stderr, "causeway: status is at http://%s/status; Ctrl-C ends it all\n", status)
+		fmt.Fprintf(a.stderr, "causeway: WebDAV is at %s, status at %s-/status; Ctrl-C ends it all\n", g.url, g.url)
 	}
 	return g.run(ctx)
 }

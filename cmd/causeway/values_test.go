@@ -47,6 +47,23 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+func TestCoordinators(t *testing.T) {
+	for text, want := range map[string]string{
+		"s3": "s3", "etcd://a": "etcd://a:2379", "etcd://a:1,b/": "etcd://a:1,b:2379", "etcd://[::1]": "etcd://[::1]:2379",
+	} {
+		var v coordinatorValue
+		if err := v.Set(text); err != nil || v.String() != want {
+			t.Errorf("%s: %s, %v; want %s", text, v.String(), err, want)
+		}
+	}
+	for _, text := range []string{"", "etcd", "etcd://", "etcd://a,,b", "etcd://a/b", "http://a"} {
+		var v coordinatorValue
+		if err := v.Set(text); err == nil {
+			t.Errorf("%q is taken for %s", text, v.String())
+		}
+	}
+}
+
 func TestAddressesAreLoopbackUnlessAHostIsWritten(t *testing.T) {
 	for text, want := range map[string]string{
 		":8421": "127.0.0.1:8421", "0.0.0.0:1": "0.0.0.0:1", "[::1]:2": "[::1]:2", "": "", "localhost:0": "localhost:0",

@@ -66,3 +66,45 @@ func SortLocks(all []LockReport) {
 		)
 	})
 }
+
+// IndexReport is the state of the directory metadata.
+type IndexReport struct {
+	// AgeSecs is how old what this gateway knows of others' changes is.
+	AgeSecs     float64   `json:"age_seconds"`
+	Shards      int       `json:"shards"`
+	Segments    int       `json:"segments"` // of the delta log that are not folded in yet
+	Compacted   time.Time `json:"compacted,omitzero"`
+	Compactor   string    `json:"compactor,omitempty"` // the gateway that does it
+	Compactions int64     `json:"compactions"`         // by this gateway
+}
+
+// GatewayReport is one gateway on the bucket.
+type GatewayReport struct {
+	Host  string    `json:"host"`
+	PID   int       `json:"pid,omitempty"`
+	Mount string    `json:"mount,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	Self  bool      `json:"self,omitempty"`
+}
+
+// Parts fill in what not every gateway has. Each may be nil, is called
+// concurrently and must not wait for S3.
+type Parts struct {
+	Locks    func() []LockReport
+	Index    func() *IndexReport
+	Gateways func() []GatewayReport
+}
+
+// Fill sets what the parts know of r.
+func (p Parts) Fill(r *Report) {
+	if p.Locks != nil {
+		r.Locks = p.Locks()
+		SortLocks(r.Locks)
+	}
+	if p.Index != nil {
+		r.Index = p.Index()
+	}
+	if p.Gateways != nil {
+		r.Gateways = p.Gateways()
+	}
+}

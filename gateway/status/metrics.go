@@ -52,6 +52,9 @@ var plain = []plainMetric{
 	gauge("causeway_tree_operations", "Renames and removals of directories under way.", func(r Report) float64 { return float64(len(r.Files.Trees)) }),
 	gauge("causeway_tree_objects_done", "Objects that these have copied or removed.", func(r Report) float64 { return sumTrees(r, func(t vfs.TreeProgress) int64 { return t.Done }) }),
 	gauge("causeway_tree_objects_found", "Objects that these have found.", func(r Report) float64 { return sumTrees(r, func(t vfs.TreeProgress) int64 { return t.Total }) }),
+	gauge("causeway_gateways", "Other gateways seen on this bucket.", func(r Report) float64 { return float64(r.Files.Gateways) }),
+	gauge("causeway_locks", "Paths that are locked, as far as this gateway knows.", func(r Report) float64 { return float64(len(r.Locks)) }),
+	gauge("causeway_lock_waiters", "Who waits for these.", Report.lockWaiters),
 	gauge("causeway_hidden_keys", "Keys seen that cannot be shown as a path.", func(r Report) float64 { return float64(r.Files.HiddenKeys) }),
 }
 
@@ -76,6 +79,14 @@ func sumTrees(r Report, of func(vfs.TreeProgress) int64) float64 {
 		sum += of(t)
 	}
 	return float64(sum)
+}
+
+func (r Report) lockWaiters() float64 {
+	n := 0
+	for _, l := range r.Locks {
+		n += len(l.Waiters)
+	}
+	return float64(n)
 }
 
 // spoolAge is how old the oldest file is that waits for S3, in seconds.

@@ -3,9 +3,10 @@
 //
 // # What is served
 //
-//	/status      the Report as JSON
+//	/status      the Report as JSON, also at /-/status
 //	/-/metrics   the same figures for Prometheus
 //	/-/health    200 while requests are served, 503 while draining
+//	/-/ready     200 while requests are served and S3 answers, else 503
 //
 // None of these changes anything or asks S3: a Report is made from counters in
 // memory, so it can be asked for as often as anybody likes.
@@ -74,12 +75,23 @@ type Report struct {
 	Goroutines int    `json:"goroutines"`
 	OpenFDs    int    `json:"open_fds"` // file descriptors of the process; 0 where the system does not say
 
-	S3       Reach        `json:"s3"`
-	Memory   Memory       `json:"memory"`
-	Files    vfs.Stats    `json:"files"`
-	Locks    []LockReport `json:"locks,omitempty"` // sorted by SortLocks
-	Requests []Request    `json:"requests"`        // by kind, those that occurred
+	S3       Reach     `json:"s3"`
+	Memory   Memory    `json:"memory"`
+	Files    vfs.Stats `json:"files"`
+	Requests []Request `json:"requests"` // by kind, those that occurred
+
+	// The oldest of what Files counts; MaxListed at most of each.
+	Uncommitted []vfs.Uncommitted `json:"uncommitted,omitempty"`
+	Kept        []vfs.KeptVersion `json:"kept,omitempty"` // could not be committed
+
+	// Parts fill these; they are absent where a gateway has none.
+	Locks    []LockReport    `json:"locks,omitempty"` // sorted by SortLocks
+	Index    *IndexReport    `json:"index,omitempty"`
+	Gateways []GatewayReport `json:"gateways,omitempty"`
 }
+
+// MaxListed bounds the lists of files in a Report.
+const MaxListed = 50
 
 // Reach tells whether S3 answers. The counts are since the start.
 type Reach struct {

@@ -28,20 +28,29 @@ const maxSocketPath = 103
 // those of the Report and those of more.
 func Handler(source Source, more ...prometheus.Collector) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+	report := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		// The client is gone if this fails.
 		_ = e.Encode(source())
-	})
+	}
+	mux.HandleFunc("GET /status", report)
+	mux.HandleFunc("GET /-/status", report) // where files have the other names
 	mux.HandleFunc("GET /-/health", func(w http.ResponseWriter, _ *http.Request) {
 		r := source()
 		if r.State != Serving {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		fmt.Fprintln(w, r.State)
+	})
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		r := source()
+		if r.State != Serving || r.S3.State == Away {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintf(w, "%s, S3 %s\n", r.State, r.S3.State)
 	})
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(append(more, collector{source})...)

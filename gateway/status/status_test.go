@@ -43,6 +43,15 @@ func full() Report {
 			Kind: "PUT", Count: 10, Errors: 1, InFlight: 2, Outcomes: map[string]int64{"timed out": 1, "conflicting write": 2},
 			MeanMs: 16.5, P50Ms: 15.5, P99Ms: 99, MaxMs: 120, BytesSent: 1000, BytesReceived: 20,
 		}},
+		Uncommitted: []vfs.Uncommitted{{Path: "a.tmp", Size: 22, Since: at, Staged: true}},
+		Kept:        []vfs.KeptVersion{{ID: "x-1", Path: "b", Size: 23, Time: at, Reason: "stale", Base: "etag"}},
+		Locks: []LockReport{{
+			Path: "db", Mode: "exclusive", Tree: true,
+			Holders: []LockHolder{{Host: "h1", PID: 24, Command: "make", Via: "lock", Since: at, Fence: 25, Cached: true}},
+			Waiters: []LockWaiter{{Place: 1, Host: "h2", PID: 26, Command: "deploy", Mode: "shared", Since: at}},
+		}},
+		Index:    &IndexReport{AgeSecs: 0.5, Shards: 27, Segments: 28, Compacted: at, Compactor: "h1", Compactions: 29},
+		Gateways: []GatewayReport{{Host: "h1", PID: 42, Mount: "/mnt", Since: at, Self: true}},
 	}
 }
 
@@ -133,6 +142,40 @@ func TestHealth(t *testing.T) {
 	r.State = Draining
 	if w := get(t, h, "/-/health"); w.Code != http.StatusServiceUnavailable || w.Body.String() != "draining\n" {
 		t.Errorf("draining: status %d, %q", w.Code, w.Body)
+	}
+}
+
+func TestReady(t *testing.T) {
+	r := full()
+	h := Handler(func() Report { return r })
+	for _, c := range []struct {
+		state State
+		s3    string
+		want  int
+	}{{Serving, "reachable", 200}, {Serving, "doubtful", 200}, {Serving, Away, 503}, {Draining, "reachable", 503}} {
+		r.State, r.S3.State = c.state, c.s3
+		if w := get(t, h, "/-/ready"); w.Code != c.want {
+			t.Errorf("%s, S3 %s: status %d", c.state, c.s3, w.Code)
+		}
+	}
+}
+
+// TestSortLocks wants what somebody waits for to be first.
+func TestSortLocks(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	held := func(path string, age time.Duration, waiters ...LockWaiter) LockReport {
+		return LockReport{Path: path, Holders: []LockHolder{{Since: at.Add(-age)}}, Waiters: waiters}
+	}
+	r := Report{}
+	Parts{Locks: func() []LockReport {
+		return []LockReport{held("young", time.Second), held("old", time.Hour), held("one", 0, LockWaiter{Place: 1}), held("two", 0, LockWaiter{Place: 2}, LockWaiter{Place: 1})}
+	}}.Fill(&r)
+	var got []string
+	for _, l := range r.Locks {
+		got = append(got, l.Path)
+	}
+	if strings.Join(got, " ") != "two one old young" || r.Locks[0].Waiters[0].Place != 1 || r.lockWaiters() != 3 {
+		t.Errorf("%v, %v", got, r.Locks[0].Waiters)
 	}
 }
 
