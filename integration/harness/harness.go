@@ -106,9 +106,10 @@ func (e *Env) Peer(t T) *Env {
 const Settled = 400 * time.Millisecond
 
 // Background says whether a request is one of those that a gateway sends by
-// itself while its mount is in use: those that tell gateways of each other.
+// itself while its mount is in use: those that tell gateways of each other, and
+// that renew its session.
 func Background(op, key string) bool {
-	return strings.Contains("/"+key, "/.causeway/gateways/")
+	return strings.Contains("/"+key, "/.causeway/gateways/") || strings.Contains("/"+key, "/.causeway/locks/s/")
 }
 
 // Quiesce waits until the gateway has nothing left to send.
