@@ -64,6 +64,9 @@ func seed(t *testing.T) uint64 {
 func TestRandom(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.String(), func(t *testing.T) {
+			if !harness.Long() {
+				t.Parallel() // they mostly wait
+			}
 			r := &run{t: t, s: s, seed: seed(t)}
 			t.Logf("LOCKS_SEED=%d", r.seed)
 			r.play()

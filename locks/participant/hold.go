@@ -51,6 +51,7 @@ func (p *Participant) note(granted []locks.ID) {
 func (p *Participant) Unlock(owner locks.Owner, c locks.Claim) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.lapse()
 	granted, lost := p.table.Unlock(owner, c)
 	if p.cur != nil {
 		p.cur.s.Busy()
@@ -68,6 +69,7 @@ func (p *Participant) Unlock(owner locks.Owner, c locks.Claim) error {
 func (p *Participant) UnlockAll(owner locks.Owner) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.lapse()
 	if !p.table.Knows(owner) {
 		return
 	}

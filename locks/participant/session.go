@@ -48,9 +48,7 @@ func (p *Participant) session(ctx context.Context) (*session, error) {
 			p.mu.Unlock()
 			return nil, &locks.Error{Op: "join", Kind: locks.Canceled, Err: context.Canceled}
 		}
-		if p.cur != nil && !p.cur.Valid() {
-			p.loseLocked(p.cur)
-		}
+		p.lapse()
 		if s := p.cur; s != nil {
 			p.mu.Unlock()
 			return s, nil
@@ -135,6 +133,14 @@ func (s *session) wanted(key string) {
 	n.hotUntil = s.p.opts.Now().Add(heat)
 	n.reread = true
 	n.kick()
+}
+
+// lapse takes in that the session is not certain to be alive any more, as after
+// a pause: what it held is lost from then on, also to who only gives it up.
+func (p *Participant) lapse() {
+	if p.cur != nil && !p.cur.Valid() {
+		p.loseLocked(p.cur)
+	}
 }
 
 // loseLocked ends a session: what was held in it is lost, and who waits fails.
