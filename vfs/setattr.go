@@ -63,12 +63,10 @@ func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *i
 			return fs.fault("setattr", fs.pathOf(n), err)
 		}
 	}
-	e, err := fs.entryOf(ctx, n)
+	f, err := fs.lockForAttr(ctx, n)
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	f := fs.fileLocked(n, e)
 	err = fs.changeAttrLocked(f, func(a *index.Attr) error { return change(f, a) })
 	path, named := fs.nodes.path(n)
 	if n == fs.nodes.root {
@@ -86,6 +84,36 @@ func (fs *FS) changeAttr(ctx context.Context, n *node, change func(f *file, a *i
 	fs.tickAttr()
 	fs.settle(n)
 	return fs.fault("setattr", path, err)
+}
+
+// lockForAttr returns the file state of n, made if needed, with n.mu held.
+func (fs *FS) lockForAttr(ctx context.Context, n *node) (*file, error) {
+	for try := 1; ; try++ {
+		e, err := fs.entryOf(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		n.mu.Lock()
+		if try == openTries || fs.currentLocked(n, e) {
+			return fs.fileLocked(n, e), nil
+		}
+		n.mu.Unlock()
+	}
+}
+
+// currentLocked reports whether a file state of n that is made from e now, if
+// there is none, has the version and attributes that this gateway knows: others
+// may have been committed here, and their file dropped, since e was found.
+func (fs *FS) currentLocked(n *node, e index.Entry) bool {
+	if n.file != nil {
+		return n.file.entry.Attr != nil || n.typ != TypeFile
+	}
+	path, named := fs.nodes.path(n)
+	if !named {
+		return true
+	}
+	now, ok := fs.idx.Peek(path)
+	return !ok || now.ETag == e.ETag && now.Modified.Equal(e.Modified)
 }
 
 // recordAttrLocked puts the attributes of f that are not in S3 into the
@@ -123,9 +151,11 @@ func (fs *FS) keepAttr(ctx context.Context, f *file) error {
 		return fs.keepStaged(ctx, f)
 	}
 	if f.isWaiting() {
-		return fs.commit(ctx, f)
+		if err := fs.commit(ctx, f); err != nil {
+			return err
+		}
 	}
-	return fs.ledger.sync()
+	return fs.ledger.sync() // the commit has done nothing if the bytes arrived in S3 before it
 }
 
 func (fs *FS) entryNow(f *file) index.Entry {
