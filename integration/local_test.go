@@ -52,9 +52,7 @@ func bringBack(envs ...*harness.Env) {
 
 // TestLocalOutage takes S3 away for a minute under load: nobody notices, and
 // all of it is in S3 soon after it is back, by itself. It runs in the long form
-// only, since it does not pass: an fsync that waits for a large file outlives
-// the watchdog, and one open in hundreds is EIO before the endpoint counts as
-// away. TestLocalCommit in localcommit_test.go is the short form.
+// only; TestLocalCommitAway in localcommit_test.go is the short form.
 func TestLocalOutage(t *testing.T) {
 	if !harness.Long() {
 		t.Log("in the long form only")

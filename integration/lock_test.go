@@ -343,7 +343,7 @@ func TestLockCallsBack(t *testing.T) {
 	for i, args := range [][]string{{"models/one"}, {"models/one", "--tree"}} {
 		holder := a.Causeway(append([]string{"lock", a.Path(args[0])}, append(args[1:], "--", "sh", "-c", `trap 'exit 0' TERM; while :; do sleep 0.1; done`)...)...)
 		must(t, holder.Start())
-	endLater(t, holder)
+		endLater(t, holder)
 		awaitLocks(t, a, args[0], func(l lockLine) bool { return len(l.Holders) == 1 && l.Holders[0].Via == "lock" })
 		held := child(i + 1)
 		t.Logf("children without a holder %v, with one (%v) %v", alone, args, held)

@@ -28,21 +28,29 @@ func (fs *FS) commit(ctx context.Context, f *file) error {
 // accept takes the bytes and attributes of f, whose name is path, into the
 // spool. The lock of path is held.
 func (fs *FS) accept(ctx context.Context, f *file, path string) error {
-	p, err := fs.pack(ctx, f, path)
-	if p == nil || err != nil {
-		return err
+	for {
+		p, err := fs.pack(ctx, f, path)
+		if p == nil || err != nil {
+			return err
+		}
+		it, ok := fs.spool.recorded(p)
+		if !ok {
+			fs.spool.refuse(p)
+			fs.ledger.unreserve([]intent{it})
+			continue
+		}
+		old := []journal.ID{f.intentsNow().staged}
+		if waiting, _ := fs.spool.peek(path); waiting != nil {
+			old = append(old, waiting.id)
+		}
+		ids, err := fs.ledger.record(old, it)
+		if err != nil {
+			fs.spool.refuse(p)
+			return err
+		}
+		fs.accepted(p, ids[0])
+		return nil
 	}
-	old := []journal.ID{f.intentsNow().staged}
-	if waiting, _ := fs.spool.peek(path); waiting != nil {
-		old = append(old, waiting.id)
-	}
-	ids, err := fs.ledger.record(old, fs.spool.recorded(p))
-	if err != nil {
-		fs.spool.refuse(p)
-		return err
-	}
-	fs.accepted(p, ids[0])
-	return nil
 }
 
 // pack makes a parcel of f for path; nil if there is nothing to send. What a
@@ -179,10 +187,27 @@ func (fs *FS) sendParcel(ctx context.Context, p *parcel) error {
 // is based on: an earlier parcel of the same path, or, for a file that was
 // written anew, one that was stored well before: the last close wins.
 func (p *parcel) follows(info store.Info) bool {
-	if isOneOf(p.Mine, info) {
+	if isOneOf(p.Mine, info) && (p.Whole || p.hasAppends(info)) {
 		return true
 	}
 	return p.Whole && info.Modified.Before(p.Time.Add(-clockSlack))
+}
+
+// hasAppends reports whether p has all appends that an object has: each is one
+// of Mine, or was there in the version that p is based on.
+func (p *parcel) hasAppends(info store.Info) bool {
+	base := parseAppends(p.Meta[AppendsKey])
+	for _, m := range parseAppends(info.Meta[AppendsKey]).marks {
+		if !slices.Contains(base.marks, m) && !slices.Contains(p.Mine, m.parcelName()) {
+			return false
+		}
+	}
+	return true
+}
+
+// parcelName is the name of the parcel whose append m is, if it is of one.
+func (m appendMark) parcelName() string {
+	return (&parcel{session: m.session, id: journal.ID(m.seq)}).name()
 }
 
 // isOneOf reports whether an object is one of the parcels named, or was
@@ -192,7 +217,7 @@ func isOneOf(names []string, info store.Info) bool {
 		return true
 	}
 	for _, m := range parseAppends(info.Meta[AppendsKey]).marks {
-		if slices.Contains(names, (&parcel{session: m.session, id: journal.ID(m.seq)}).name()) {
+		if slices.Contains(names, m.parcelName()) {
 			return true
 		}
 	}

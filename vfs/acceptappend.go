@@ -48,15 +48,13 @@ func (s *spool) base(p *parcel, c *content, epoch uint64) bool {
 	}
 	if sl := s.slots[p.Path]; sl != nil {
 		sl.coming = p
-		if b := sl.sending; b != nil && !b.landed || b != nil && b.Append != nil && !b.settled {
+		if b := sl.sending; b != nil && !b.landed {
 			p.inherit(b)
 			p.after = b
 		}
 		if b := sl.waiting; b != nil {
 			p.inherit(b)
-			if p.after = b.after; p.after != nil && p.after.settled {
-				p.after = nil
-			}
+			p.after = b.after
 		}
 	}
 	return true
@@ -111,7 +109,8 @@ func (fs *FS) sendAppends(ctx context.Context, p *parcel) error {
 		fs.spool.keepTries(p, a)
 		return err
 	}
-	return fs.appendsSent(ctx, p, a)
+	fs.appendsSent(ctx, p, a)
+	return nil
 }
 
 // mayBeDone notes that an earlier run may have carried p out.
@@ -136,15 +135,17 @@ func (s *spool) keepTries(p *parcel, a *appendCommit) {
 }
 
 // appendsSent notes that the appends of p are in S3, behind others' perhaps.
-func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error {
+func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) {
 	f := p.f
 	p.result, p.size, p.rebased = a.entry.ETag, a.entry.Size, a.rebased
 	s := &shipment{f: f, path: p.Path, key: p.Path, entry: a.entry, attrGen: p.state.attrGen}
-	var err error
 	fs.spool.unlessDropped(p, func() {
 		s.c, s.gen = f.contentNow(), p.state.gen
-		var follows bool
-		if follows, err = fs.rebase(ctx, s, a, tail{lo: s.c.appendsFrom().From, gen: p.state.gen}); err != nil || !follows {
+		follows, err := fs.rebase(ctx, s, a, tail{lo: s.c.appendsFrom().From, gen: p.state.gen})
+		if err != nil { // it is in S3 nevertheless, and must not be sent again
+			fs.noteError(fs.fault("commit", p.Path, err))
+		}
+		if !follows {
 			return
 		}
 		f.node.mu.Lock()
@@ -154,9 +155,7 @@ func (fs *FS) appendsSent(ctx context.Context, p *parcel, a *appendCommit) error
 		}
 		f.node.mu.Unlock()
 		fs.appended(s, a)
-		p.settled = true
 	})
-	return err
 }
 
 // parcelBytes returns the bytes of a parcel.

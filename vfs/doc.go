@@ -217,9 +217,18 @@
 //
 // An open that can only append asks S3 as any other, so that the sizes it sees
 // are right, but not if no other gateway is on the bucket: what is known is then
-// the current version, and a commit would notice if it were not. With
-// Options.CommitLocal a version with its tail is one parcel, with the rule for
-// edits in place.
+// the current version, and a commit would notice if it were not.
+//
+// With Options.CommitLocal the parcel of a file that was only appended to has all
+// its bytes, as they were here, and says at which offset the appends begin that
+// are not in S3, and behind which version. It is sent as any append. The next
+// parcel, made while it waits or is sent, begins with the same appends, and says
+// so by naming it; but at which offset is its own, for the bytes of the file move
+// when one goes behind others' appends. A parcel learns what has become of the one
+// that it is based on when the file does, under spool.mu. One that is to be
+// recorded then is made anew: a restart shows what an intent has as the version
+// with its appends. An edit in place keeps its rule, and replaces no version with
+// appends that are not its own or of the version that it was made from.
 //
 // # What an open sees
 //

@@ -19,7 +19,6 @@ type parcel struct {
 
 	moved   bool            // it gets another name with this
 	landed  bool            // its file knows what became of it
-	settled bool            // its appends are in S3, and those that its file still has begin behind them
 	dropped bool            // somebody removed, renamed or replaced what it is about
 	after   *parcel         // the one that was being sent when p was made, if p is based on it
 	next    *parcel         // the one that stands for it
@@ -45,24 +44,37 @@ func (p *parcel) dropLocked() {
 // Where the appends of p begin, and behind which version, is p's own: what it has
 // was made from the file as it is, and its bytes may lie elsewhere than in old,
 // since another parcel went behind others' appends meanwhile. They begin with
-// those of old that are not in S3.
+// those of old, which was told at the same moment as the file what is in S3.
 func (p *parcel) inherit(old *parcel) {
 	if old.dropped {
-		p.Mine = append(p.Mine, append(old.Mine, old.name())...)
+		p.Mine = append(p.Mine, old.names()...)
 		return
 	}
 	p.Whole = p.Whole || old.Whole
 	if p.Append != nil && old.Append != nil {
-		a := old.Append
-		if old.after != nil && old.after.settled { // and old does not know it yet
-			a = a.behind(old.after)
-		}
-		p.Append.Tries = append(slices.Clone(a.Tries), appendedTry{Seq: uint64(old.id), Upto: old.Size - a.From})
+		tries := append(slices.Clone(old.Append.Tries), appendedTry{Seq: uint64(old.id), Upto: old.Size - old.Append.From})
+		p.Append = &appended{From: p.Append.From, Base: p.Append.Base, Tries: tries}
 		return
 	}
 	p.ETag, p.Append = old.ETag, nil
-	p.Mine = append(p.Mine, append(old.Mine, old.name())...)
+	p.Mine = append(p.Mine, old.names()...)
 }
+
+// names are those of p, and of all that may have been carried out before it.
+func (p *parcel) names() []string {
+	names := append(slices.Clone(p.Mine), p.name())
+	if p.Append != nil {
+		for _, t := range p.Append.Tries {
+			names = append(names, appendMark{p.session, t.Seq}.parcelName())
+		}
+	}
+	return names
+}
+
+// ownLayout reports whether the bytes before the appends of p are those of the
+// version that these go behind. They are not if others' appends got between
+// while p waited: then p has the bytes of before, and its appends.
+func (p *parcel) ownLayout() bool { return p.Append == nil || p.Append.From == p.Append.Base }
 
 // behind is a without the appends of p, which are in S3.
 func (a *appended) behind(p *parcel) *appended {

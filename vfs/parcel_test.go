@@ -15,16 +15,19 @@ func TestParcelsOfAppends(t *testing.T) {
 	}
 	sent := parcelOf(1, 8, 4) // 4 bytes behind a version of 4
 	for _, c := range []struct {
-		what    string
-		settled bool
-		from    int64 // where those of the next parcel begin
-		want    []appendedTry
+		what   string
+		landed bool
+		from   int64 // where those of the next parcel begin
+		want   []appendedTry
 	}{
 		{"nothing has been sent", false, 4, []appendedTry{{1, 4}, {2, 8}}},
 		{"the first went behind 100 bytes of others", true, 108, []appendedTry{{2, 4}}},
 	} {
 		waiting := parcelOf(2, 12, 4, appendedTry{1, 4})
-		waiting.after, sent.settled = sent, c.settled
+		waiting.after = sent
+		if sent.size = 104; c.landed {
+			sent.passOn(waiting)
+		}
 		p := parcelOf(0, c.from+12, c.from)
 		p.inherit(waiting)
 		if a := p.Append; a.From != c.from || a.Base != c.from || !slices.Equal(a.Tries, c.want) {

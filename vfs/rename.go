@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -247,7 +248,8 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	}
 	done := append(fs.overWith(m), m.intent)
 	if m.parcel != nil {
-		add = append(add, fs.spool.recorded(m.parcel))
+		it, _ := fs.spool.recorded(m.parcel) // which has all bytes
+		add = append(add, it)
 	}
 	ids, err := fs.ledger.record(done, add...)
 	if err != nil && m.parcel != nil {
@@ -256,7 +258,9 @@ func (fs *FS) finishMove(ctx context.Context, m *move, inS3 bool) error {
 	}
 	if err != nil {
 		fs.noteError(err)
+		fs.ledger.done(done...)
 	}
+	fs.forgetMoved(m, done)
 	_, sending := fs.spool.take(m.src)
 	fs.spool.take(m.dst)
 	if m.parcel != nil || m.staged {
@@ -301,8 +305,8 @@ func (fs *FS) quiet(ctx context.Context, path string) error {
 	return err
 }
 
-// overWith takes the intents that a rename ends away from the files: those of
-// what it replaces, and that of the bytes if these are in S3 now.
+// overWith returns the intents that a rename ends: those of what it replaces,
+// and that of the bytes if these are in S3 now.
 func (fs *FS) overWith(m *move) []journal.ID {
 	over := append(fs.spool.intents(m.src), fs.spool.intents(m.dst)...)
 	if t := m.target; t != nil && t != m.n {
@@ -316,13 +320,27 @@ func (fs *FS) overWith(m *move) []journal.ID {
 	}
 	if m.parcel != nil || !m.staged && !(f.staged && f.dirtyLocked()) {
 		over = append(over, f.intents.staged)
-		f.intents.staged = 0
 	}
 	if !f.attrDirtyLocked() {
 		over = append(over, f.intents.attr)
-		f.intents.attr = 0
 	}
 	return over
+}
+
+// forgetMoved takes the intents that m has ended away from its file. A rename
+// that fails leaves them with it, for whatever becomes of it next.
+func (fs *FS) forgetMoved(m *move, over []journal.ID) {
+	m.n.mu.Lock()
+	defer m.n.mu.Unlock()
+	f := m.n.file
+	if f == nil {
+		return
+	}
+	for _, id := range []*journal.ID{&f.intents.staged, &f.intents.attr} {
+		if slices.Contains(over, *id) {
+			*id = 0
+		}
+	}
 }
 
 // moved tells the file its new name.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/causewayfs/causeway/index"
 	"github.com/causewayfs/causeway/store"
@@ -190,10 +192,12 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	if errors.Is(err, os.ErrNotExist) {
 		fs.ledger.done(id) // it had been sent
 	}
+	if err == nil {
+		c, err = fs.asVersion(c, it, 1)
+	}
 	if err != nil {
 		return err
 	}
-	c.gen = 1
 	e := index.Decode(store.Info{Key: it.Path, Size: it.Size, ETag: it.ETag, Modified: it.Time, Meta: it.Meta})
 	_, e.Name = splitPath(it.Path)
 	p := &parcel{intent: it, id: id, session: fs.session}
@@ -207,14 +211,13 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	if it.ETag == "" {
 		f.wholeFrom = c.gen
 	}
-	if ap := it.Append; ap != nil && ap.From == ap.Base {
-		c.edited, c.origin = 0, origin{key: it.Path, etag: it.ETag, size: ap.Base}
+	if it.Append != nil {
 		f.appendsLocked().isNew = it.ETag == ""
 	}
 	fs.markLocal(n, true)
 	n.mu.Unlock()
 	if old, _ := fs.spool.peek(it.Path); old != nil {
-		if p.Append == nil || old.Append == nil { // else p knows of it, unless it was in S3 before
+		if p.Append == nil { // else it tells itself which attempts its appends begin with
 			p.inherit(old)
 		}
 		fs.ledger.done(old.id)
@@ -239,6 +242,50 @@ func (fs *FS) restore(id journal.ID, it intent) (*content, error) {
 		_, _, err = c.writeAt(context.Background(), it.data, 0, nil)
 	}
 	return c, err
+}
+
+// asVersion makes of c, which has the bytes of a put, the content at the
+// generation gen of a file that waits to be sent. Of appends, what is before
+// them is the version that they go behind; where that has more than there was
+// when they were written, it is asked of S3.
+func (fs *FS) asVersion(c *content, it intent, gen uint64) (*content, error) {
+	ap := it.Append
+	if ap != nil && ap.From != ap.Base {
+		moved, err := fs.behindBase(c, it)
+		fs.retire(c, "", "", false, time.Time{})
+		if err != nil {
+			return nil, err
+		}
+		c = moved
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen, c.edited = gen, gen
+	if ap != nil {
+		c.edited, c.appended = 0, true
+		c.origin = origin{key: it.Path, etag: it.ETag, size: ap.Base}
+	}
+	return c, nil
+}
+
+// behindBase makes a content that has nothing but the appends in c, where they
+// are in the new version.
+func (fs *FS) behindBase(c *content, it intent) (*content, error) {
+	moved, err := newContent(fs, fs.state.newStaged())
+	if err != nil {
+		return nil, err
+	}
+	moved.mu.Lock()
+	defer moved.mu.Unlock()
+	lo, n := it.Append.Base, it.Size-it.Append.From
+	if _, err := io.Copy(io.NewOffsetWriter(moved.file, lo), io.NewSectionReader(c.file, it.Append.From, n)); err != nil {
+		moved.file.Close()
+		fs.state.discard(moved.path)
+		return nil, err
+	}
+	moved.valid.add(lo, lo+n)
+	moved.size = lo + n
+	return moved, nil
 }
 
 // cutStaged cuts local files to what was acknowledged of them. Several intents

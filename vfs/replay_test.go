@@ -48,7 +48,7 @@ func (s *stuck) hooks() *hooked {
 
 // kill returns the filesystem that a kill of w at this moment and a new start
 // give, on the store s.
-func (w *world) kill(s store.Store) *world {
+func (w *world) kill(s store.Store, change ...func(*Options)) *world {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	// What changes while it is copied is no state that ever was.
@@ -63,7 +63,12 @@ func (w *world) kill(s store.Store) *world {
 			w.t.Fatal(err)
 		}
 	}
-	return newWorld(w.t, s, func(o *Options) { o.StateDir = dir })
+	return newWorld(w.t, s, func(o *Options) {
+		o.StateDir = dir
+		for _, c := range change {
+			c(o)
+		}
+	})
 }
 
 // TestRemovalsOutliveKill carries out after a kill what was acknowledged

@@ -81,7 +81,7 @@ func (fs *FS) bringBack(f *file) {
 		f.node.mu.Unlock()
 		return
 	}
-	c, err := fs.unpack(p)
+	c, err := fs.unpack(p, f.contentNow().generation()+1)
 	if err != nil {
 		fs.noteError(fs.fault("open", path, err))
 	}
@@ -92,10 +92,6 @@ func (fs *FS) bringBack(f *file) {
 		f.lost, f.superseded, f.full = true, true, true
 		f.entry.Size = p.Size
 		return
-	}
-	c.gen = f.content.generation() + 1
-	if ap := p.Append; ap != nil { // only the bytes from there on are not in S3
-		c.origin.size = ap.From
 	}
 	fs.swapContentLocked(f, c)
 	p.state.gen, f.accepted.gen = c.gen, c.gen
@@ -118,17 +114,21 @@ func (s *spool) holdsLocked(path string, f *file) *parcel {
 	return nil
 }
 
-// unpack makes a content of the bytes of a parcel.
-func (fs *FS) unpack(p *parcel) (*content, error) {
+// unpack makes a content at the generation gen of the bytes of a parcel.
+func (fs *FS) unpack(p *parcel, gen uint64) (*content, error) {
 	it, err := fs.ledger.read(p.id)
 	if err != nil {
 		return nil, err
 	}
 	c, err := fs.restore(p.id, it)
-	if err != nil && c != nil {
+	switch {
+	case err == nil:
+		it.ETag, it.Append = p.ETag, p.Append // as they are by now
+		return fs.asVersion(c, it, gen)
+	case c != nil:
 		fs.retire(c, "", "", false, time.Time{})
 	}
-	return c, err
+	return nil, err
 }
 
 func (f *file) isLost() bool {

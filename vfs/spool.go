@@ -158,7 +158,7 @@ func (s *spool) intents(path string) []journal.ID {
 func (s *spool) attempts(path string) []string {
 	var names []string
 	for _, p := range s.of(path) {
-		names = append(names, append(p.Mine, p.name())...)
+		names = append(names, p.names()...)
 	}
 	return names
 }
@@ -183,11 +183,13 @@ func (s *spool) appends(path string) bool {
 	return sl != nil && (sl.waiting != nil && sl.waiting.Append != nil || sl.sending != nil && sl.sending.Append != nil)
 }
 
-// recorded returns what the journal gets of a parcel that is being accepted.
-func (s *spool) recorded(p *parcel) intent {
+// recorded returns what the journal gets of a parcel that is being accepted. It
+// reports false if the parcel has to be made anew, since others' appends got
+// before its own meanwhile: a restart shows the bytes of an intent as they are.
+func (s *spool) recorded(p *parcel) (intent, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return p.intent
+	return p.intent, p.ownLayout()
 }
 
 // refuse takes back a parcel that could not be recorded.
@@ -200,13 +202,20 @@ func (s *spool) refuse(p *parcel) {
 }
 
 // unlessDropped runs fn, which tells the file of p what has become of it, and
-// during which p cannot be dropped.
+// during which p cannot be dropped. What is based on p is told at the same
+// moment: a parcel that is made after it has the bytes of after it, and what it
+// inherits from one that waits must be of then, too.
 func (s *spool) unlessDropped(p *parcel, fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !p.dropped {
-		p.landed = true
-		fn()
+	if p.dropped {
+		return // a removal may take that version
+	}
+	p.landed = true
+	fn()
+	if sl := s.slots[p.Path]; sl != nil {
+		p.passOn(sl.waiting)
+		p.passOn(sl.coming)
 	}
 }
 
@@ -271,10 +280,6 @@ func (s *spool) sent(p *parcel, err error) {
 		s.leaveLocked(p)
 		if !p.dropped {
 			p.err = err
-		}
-		if err == nil && !p.dropped { // else a removal may take that version
-			p.passOn(sl.waiting)
-			p.passOn(sl.coming)
 		}
 	}
 	if sl.waiting != nil {
