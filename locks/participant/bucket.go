@@ -229,13 +229,13 @@ func (n *node) askBucket(next *record.Record, others []locks.SessionID, p *plan)
 // absorbBucket takes in what the record of the bucket is.
 func (n *node) absorbBucket() {
 	b := &n.s.bucket
-	mine := n.own()
+	mine, entered := n.own(), false
 	if u := b.use; u != nil && !u.ok && u.ticket != "" {
 		switch {
 		case slices.ContainsFunc(mine, func(e record.Entry) bool { return e.Ticket == u.ticket }):
 			u.ok = true
 			b.tried = n.p.opts.Now()
-			n.p.wg.Go(n.s.goInside)
+			entered = true
 		case n.rec.Waiting(u.ticket) < 0:
 			u.ticket = ""
 		}
@@ -258,39 +258,20 @@ func (n *node) absorbBucket() {
 		b.alone, b.sole = false, false
 	case b.since != sole:
 		b.since, b.alone, b.every = sole, true, soleEvery
-		n.p.wg.Go(func() { n.s.becomeSole(sole) })
+	default:
+		sole = 0
+	}
+	if entered || sole != 0 {
+		n.p.wg.Go(func() { n.s.learn(entered, sole) })
 	}
 }
 
-// goInside lets the gateway go to work, once nothing that it knows is from
-// before: others may have decided alone until now.
-func (s *session) goInside() {
-	for wait := 100 * time.Millisecond; s.p.opts.Acquired(s.ctx) != nil; wait = min(2*wait, 10*time.Second) {
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-s.ctx.Done():
-			t.Stop()
-			return
-		}
-	}
-	close(s.bucket.inside)
-}
-
-// becomeSole lets the gateway decide alone, once it knows what others have done.
-func (s *session) becomeSole(fence uint64) {
+// learn makes sure that nothing that is known here is from before: others may
+// have decided alone until now. Then the gateway may go to work, if it has just
+// entered, and decide alone, if the fence is that with which it is alone still.
+func (s *session) learn(entered bool, fence uint64) {
 	p := s.p
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := p.opts.Acquired(s.ctx)
-		p.mu.Lock()
-		current := s.bucket.alone && s.bucket.since == fence && !s.lost
-		if current && err == nil && s.Valid() {
-			s.bucket.sole, s.bucket.decided = true, true
-		}
-		p.mu.Unlock()
-		if !current || err == nil {
-			return
-		}
+	for wait := 100 * time.Millisecond; p.learn(s.ctx) != nil; wait = min(2*wait, 10*time.Second) {
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
@@ -299,4 +280,26 @@ func (s *session) becomeSole(fence uint64) {
 			return
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if entered {
+		close(s.bucket.inside)
+	}
+	if fence != 0 && s.bucket.alone && s.bucket.since == fence && s.Valid() {
+		s.bucket.sole, s.bucket.decided = true, true
+	}
+}
+
+// learn calls Acquired, and notes for which grants.
+func (p *Participant) learn(ctx context.Context) error {
+	p.mu.Lock()
+	begun := p.foreign
+	p.mu.Unlock()
+	if err := p.opts.Acquired(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acquired = max(p.acquired, begun)
+	return nil
 }

@@ -272,21 +272,18 @@ func (p *Participant) refresh(ctx context.Context, c *call) error {
 		return &locks.Error{Op: "lock", Path: c.Path, Kind: locks.Canceled, Err: ctx.Err()}
 	}
 	p.mu.Lock()
-	ready, begun := p.acquired >= needed, p.foreign
+	ready = p.acquired >= needed
 	p.mu.Unlock()
 	if ready {
 		return nil
 	}
-	if err := p.opts.Acquired(ctx); err != nil {
+	if err := p.learn(ctx); err != nil {
 		kind := locks.NoLock
 		if ctx.Err() != nil {
 			kind = locks.Canceled
 		}
 		return &locks.Error{Op: "lock", Path: c.Path, Kind: kind, Err: err}
 	}
-	p.mu.Lock()
-	p.acquired = max(p.acquired, begun)
-	p.mu.Unlock()
 	return nil
 }
 

@@ -17,10 +17,11 @@ type Options struct {
 	Log         *slog.Logger     // [discard]
 
 	// Acquired is called before Lock returns what another gateway may have held
-	// since this one last did, and before Enter first returns in a session and Sole
-	// becomes true: others may have decided something alone until then. When it returns nil, nothing older than what was
-	// committed by then is served from any cache here. If it fails, the lock is
-	// given up again, and Lock fails with NoLock.
+	// since this one last did, and before Enter first returns in a session and
+	// Sole becomes true: others may have decided something alone until then.
+	// When it returns nil, nothing older than what was committed by then is
+	// served from any cache here. If it fails, the lock is given up again, and
+	// Lock fails with NoLock.
 	Acquired func(context.Context) error
 	// Releasing is called before something is given to another gateway. When it
 	// returns nil, all that was acknowledged here is in S3. Nothing is given

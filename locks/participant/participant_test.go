@@ -498,7 +498,10 @@ func TestBreak(t *testing.T) {
 		if err != nil || len(r.Held) != 1 || r.Held[0].Fence != grant.Fence || r.Held[0].Holder.Host != "host0" || len(r.Waiting) != 1 || r.Waiting[0].Holder.Owner != "b" {
 			t.Fatalf("report %+v, %v", r, err)
 		}
-		want(t, "break with another fence", locks.KindOf(c.Break(t.Context(), "d/f", locks.Whole, grant.Fence+5000)), locks.NotHeld)
+		for _, other := range []uint64{5000, 1000, 1} {
+			want(t, "break with another fence", locks.KindOf(c.Break(t.Context(), "d/f", locks.Whole, grant.Fence+other)), locks.NotHeld)
+		}
+		want(t, "check after that", a.Check("d/f"), nil)
 		if err := c.Break(t.Context(), "d/f", locks.Whole, grant.Fence); err != nil {
 			t.Fatal(err)
 		}
@@ -544,4 +547,33 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("places %q", places)
 		}
 	})
+}
+
+// TestTryInTurn lets gateways that do not wait take a lock in turn: it is free
+// as soon as Unlock has returned, though another gateway keeps it.
+func TestTryInTurn(t *testing.T) {
+	for _, c := range []locks.Claim{whole("f", locks.Exclusive), bytes("f", locks.Exclusive, 3, 5)} {
+		for _, push := range []bool{false, true} {
+			run(t, 2, memlock.Options{Push: push}, func(t *testing.T, f *fleet) {
+				for _, g := range f.all {
+					g.coord.SetDelay(15 * time.Millisecond)
+				}
+				slow := 0
+				for i := range 20 {
+					g := f.all[i%2]
+					begun := time.Now()
+					if err := g.try("o", c); err != nil {
+						t.Fatalf("%d: %v", i, err)
+					}
+					if time.Since(begun) > 200*time.Millisecond {
+						slow++
+					}
+					g.unlock(t, "o", c)
+				}
+				if slow > 1 { // until the first one notices that it is not alone
+					t.Errorf("%d of 20 were slow", slow)
+				}
+			})
+		}
+	}
 }

@@ -251,20 +251,22 @@ func (n *node) absorb(rec record.Record, ver locks.Version, written, foreign boo
 		n.hotUntil = n.p.opts.Now().Add(heat)
 	}
 	n.lostEntries()
-	n.tickets()
+	n.tickets(!written)
 }
 
-// breakOne takes away what somebody has asked for by its own fence, and keeps
-// the rest of the entry.
+// breakOne takes away what somebody has asked for by its fence, and keeps the
+// rest of the entry.
 func (n *node) breakOne() {
 	n.rec = n.rec.Clone()
 	for i, e := range n.rec.Holders {
-		if e.Session != n.s.id || e.Broken == 0 || e.Broken == e.Fence {
+		if e.Session != n.s.id || e.Broken == 0 {
 			continue
 		}
 		n.rec.Holders[i].Broken = 0
 		n.unsure = true // so that it is written
-		n.p.breakOwnLocked(n.path, n.space, e.Broken)
+		if !n.p.breakOwnLocked(n.path, n.space, e.Broken) {
+			n.rec.Holders[i].Spared = e.Broken
+		}
 	}
 }
 

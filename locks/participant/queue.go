@@ -162,13 +162,16 @@ func (n *node) queue(next *record.Record, u *use, pass bool) {
 
 // tickets lets in whose turn has come, and sends those whose place is gone to
 // the end.
-func (n *node) tickets() {
+func (n *node) tickets(waited bool) {
 	ready := []*use(nil)
 	for _, u := range n.uses {
 		switch {
 		case u.ok || u.ticket == "":
 		case slices.ContainsFunc(n.rec.Holders, func(e record.Entry) bool { return e.Ticket == u.ticket }):
 			u.ok, u.ticket = true, ""
+			if waited {
+				n.hotUntil = n.p.opts.Now().Add(heat)
+			}
 			ready = append(ready, u)
 		case n.rec.Waiting(u.ticket) < 0:
 			u.ticket = ""

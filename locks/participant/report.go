@@ -116,7 +116,9 @@ func held(r record.Record, e record.Entry) []locks.Held {
 		c.Mode = locks.Exclusive
 	}
 	if !e.Used || len(e.Owners) == 0 {
-		return []locks.Held{{Claim: c, Fence: e.Fence, Holder: people(e)[0], Cached: !e.Used}}
+		// The first one here has had the next number. If somebody else has it
+		// by now, that is only known there.
+		return []locks.Held{{Claim: c, Fence: e.Fence + 1, Holder: people(e)[0], Cached: !e.Used}}
 	}
 	all := []locks.Held(nil)
 	for _, o := range e.Owners {
@@ -262,7 +264,11 @@ func (p *Participant) Break(ctx context.Context, path string, space locks.Space,
 		case err != nil:
 			return fail(locks.NoLock, err)
 		}
-		if !slices.ContainsFunc(r.Of(holder), func(e record.Entry) bool { return e.Broken == fence }) || s.hasEnded(ctx, holder) {
+		has := func(which func(record.Entry) bool) bool { return slices.ContainsFunc(r.Of(holder), which) }
+		if has(func(e record.Entry) bool { return e.Spared == fence && e.Broken != fence }) {
+			return fail(locks.NotHeld, nil)
+		}
+		if !has(func(e record.Entry) bool { return e.Broken == fence }) || s.hasEnded(ctx, holder) {
 			return nil
 		}
 		limited, cancel := context.WithTimeout(ctx, watchEvery)

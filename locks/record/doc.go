@@ -20,7 +20,8 @@
 // of fcntl locks. used says that the gateway has written down who holds the
 // lock there at present; without it, it may keep it for nobody. broken is a
 // fence that somebody wants to be taken away from a holder that lives: the
-// gateway does so as soon as it reads that, and nobody else is let in before.
+// gateway does so as soon as it reads that, and nobody else is let in before. If
+// nobody there has that fence, the gateway says so in spared.
 //
 // # Rules
 //

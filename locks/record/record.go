@@ -58,6 +58,7 @@ type Entry struct {
 	Owners  []Party         `json:"owners,omitempty"`
 	Used    bool            `json:"used,omitempty"`
 	Broken  uint64          `json:"broken,omitempty"`
+	Spared  uint64          `json:"spared,omitempty"`
 }
 
 // Party is an owner behind an entry, and its own fence. Waits are the keys of records in which it
