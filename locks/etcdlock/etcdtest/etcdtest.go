@@ -4,13 +4,13 @@ package etcdtest
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/causewayfs/causeway/locks/etcdlock"
 )
 
 const startTimeout = 60 * time.Second
@@ -63,30 +63,15 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
+// awaitHealth waits until etcd answers a read, which takes a leader.
 func awaitHealth(ctx context.Context, endpoint string) error {
+	c, err := etcdlock.New([]string{endpoint}, etcdlock.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for {
-		err := healthy(ctx, endpoint)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func healthy(ctx context.Context, endpoint string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/health", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("health: %s", resp.Status)
-	}
-	return nil
+	_, err = c.Get(ctx, "ready")
+	return err
 }
