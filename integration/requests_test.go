@@ -154,8 +154,8 @@ var costs = []struct {
 			write(t, filepath.Join(dir, "f"), "text")
 			write(t, filepath.Join(dir, "g"), "text") // the last one to go would leave a marker
 		},
-		do:      func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) },
-		want:    want{s3proxy.DeleteObject: 1},
+		do:   func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "f"))) },
+		want: want{s3proxy.DeleteObject: 1},
 	}, {
 		name:    "rename a file that is in S3",
 		prepare: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "f"), "text") },

@@ -34,9 +34,7 @@ type lease struct {
 	handOver      func() // called before it gives the bucket up; may be nil
 }
 
-func (l *lease) Check(string) error           { return nil }
-func (l *lease) Guard(string) <-chan struct{} { return nil }
-func (l *lease) Sole() bool                   { return l.sole.Load() }
+func (l *lease) Sole() bool { return l.sole.Load() }
 
 // Check and Guard are those of a gateway that holds no lock.
 func (l *lease) Check(string) error           { return nil }
