@@ -16,6 +16,7 @@
 //
 //	go test -tags integration ./integration/locks/                    seconds
 //	CAUSEWAY_LONG=1 go test -tags integration -timeout 3h …           100,000 operations
+//	LOCKS_GATEWAYS=4 go test …                                        a short form with 4, and 50 ms
 //	LOCKS_SEED=7 go test …                                            other histories
 //	LOCKS_KEEP=FILE go test …                                         writes the history that failed
 package locks

@@ -59,12 +59,16 @@ func (p *process) unlock(op int, owner, path string) time.Duration {
 // TestOrder has waiters come to two gateways, in an order that does not
 // alternate strictly. They are served in it, whoever holds the lock first.
 func TestOrder(t *testing.T) {
+	if !harness.Long() {
+		t.Parallel()
+	}
 	waiters, apart := 16, ms(100)
 	if harness.Long() {
 		waiters = 32
 	}
 	for _, etcd := range []bool{false, true} {
 		t.Run(fmt.Sprintf("etcd=%v", etcd), func(t *testing.T) {
+			t.Parallel()
 			_, a, b := pair(t, ms(15), etcd)
 			gateways := []*process{a, b}
 			a.lock(1, "holder", "queue")
@@ -95,6 +99,9 @@ func TestOrder(t *testing.T) {
 // TestHandOff measures how long a lock is under way from one gateway that lets
 // go to another one that waits.
 func TestHandOff(t *testing.T) {
+	if !harness.Long() {
+		t.Parallel()
+	}
 	rounds := 10
 	if harness.Long() {
 		rounds = 100
@@ -104,6 +111,9 @@ func TestHandOff(t *testing.T) {
 		most time.Duration
 	}{{false, ms(150)}, {true, ms(20)}} {
 		t.Run(fmt.Sprintf("etcd=%v", c.etcd), func(t *testing.T) {
+			if !harness.Long() {
+				t.Parallel() // with others at work, it only shows that it works
+			}
 			_, a, b := pair(t, ms(15), c.etcd)
 			a.lock(1, "w", "f")
 			a.granted(1)
@@ -129,6 +139,7 @@ func TestHandOff(t *testing.T) {
 
 // TestCost counts what locks cost while nobody else wants them.
 func TestCost(t *testing.T) {
+	t.Parallel()
 	env, a, _ := pair(t, 0, false)
 	a.lock(1, "w", "f")
 	a.granted(1)

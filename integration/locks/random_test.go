@@ -34,6 +34,9 @@ func (s scenario) String() string {
 // scenarios of the short form take seconds; those of the long form have 100,000
 // operations in all.
 func scenarios() []scenario {
+	if n := number(os.Getenv("LOCKS_GATEWAYS")); n > 0 {
+		return []scenario{{gateways: n, latency: ms(50), ops: 100, harm: 4}, {etcd: true, gateways: n, latency: ms(50), ops: 100, harm: 4}}
+	}
 	if !harness.Long() {
 		return []scenario{{gateways: 2, ops: 100, harm: 4}, {etcd: true, gateways: 2, ops: 100, harm: 4}}
 	}
@@ -46,6 +49,12 @@ func scenarios() []scenario {
 		}
 	}
 	return all
+}
+
+// number is 0 for what is none.
+func number(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
 }
 
 func seed(t *testing.T) uint64 {
@@ -62,6 +71,9 @@ func seed(t *testing.T) uint64 {
 }
 
 func TestRandom(t *testing.T) {
+	if !harness.Long() {
+		t.Parallel()
+	}
 	for _, s := range scenarios() {
 		t.Run(s.String(), func(t *testing.T) {
 			if !harness.Long() {

@@ -26,6 +26,7 @@ func TestConformance(t *testing.T) {
 func TestConformanceOnServers(t *testing.T) {
 	for _, kind := range servers.Kinds() {
 		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel() // it mostly waits
 			coordtest.Run(t, coordtest.Setup{Space: func(t *testing.T) func(*testing.T) coordtest.Gateway {
 				back := servers.Open(t, kind)
 				return func(*testing.T) coordtest.Gateway { return connect(back, 3*time.Second) }
