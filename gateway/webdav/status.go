@@ -34,6 +34,7 @@ var statuses = map[vfs.Kind]int{
 	vfs.CrossDevice:  http.StatusBadGateway,          // section 9.9.4
 	vfs.NotSupported: http.StatusForbidden,           //
 	vfs.NoLock:       http.StatusServiceUnavailable,  // the coordinator does not answer
+	vfs.WouldBlock:   http.StatusLocked,              // section 11.3
 	vfs.Deadlock:     http.StatusLocked,              //
 	vfs.BadHandle:    http.StatusInternalServerError, //
 	vfs.NoDevice:     http.StatusRequestedRangeNotSatisfiable,
