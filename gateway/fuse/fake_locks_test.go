@@ -40,7 +40,7 @@ func (f *fakeFS) SetLock(ctx context.Context, h *vfs.Handle, r vfs.LockRequest) 
 		return err
 	}
 	defer f.mu.Unlock()
-	for f.inWay(h, r) != nil {
+	if f.inWay(h, r) != nil {
 		if !r.Wait {
 			return fail("lock", vfs.WouldBlock)
 		}

@@ -53,17 +53,6 @@ func (e *element) child(local string) *element {
 	return nil
 }
 
-// text is the text of e, without elements in it.
-func (e *element) text() string {
-	var b strings.Builder
-	for _, c := range e.content {
-		if s, ok := c.(string); ok {
-			b.WriteString(s)
-		}
-	}
-	return b.String()
-}
-
 // readXML reads a request body that is a document with the given root; nil if
 // there is no body.
 func (r *request) readXML(root string) (*element, error) {
