@@ -115,14 +115,15 @@ func held(r record.Record, e record.Entry) []locks.Held {
 	if e.Mode == record.X || e.Mode == record.TX {
 		c.Mode = locks.Exclusive
 	}
+	// The first one there has the next number, and may have been written down
+	// before it got it. If somebody else has the lock by now, only its gateway
+	// knows.
 	if !e.Used || len(e.Owners) == 0 {
-		// The first one here has had the next number. If somebody else has it
-		// by now, that is only known there.
 		return []locks.Held{{Claim: c, Fence: e.Fence + 1, Holder: people(e)[0], Cached: !e.Used}}
 	}
 	all := []locks.Held(nil)
 	for _, o := range e.Owners {
-		all = append(all, locks.Held{Claim: c, Fence: max(o.Fence, e.Fence), Holder: o.Holder})
+		all = append(all, locks.Held{Claim: c, Fence: max(o.Fence, e.Fence+1), Holder: o.Holder})
 	}
 	return all
 }
@@ -154,6 +155,7 @@ func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error
 				r.Drop(id)
 			}
 		}
+		p.ask(ctx, key, r, me)
 		own.Held = append(own.Held, heldBy(r, me)...)
 		own.Waiting = append(own.Waiting, waiting(r, me)...)
 	}
@@ -165,6 +167,16 @@ func (p *Participant) Report(ctx context.Context, all bool) (locks.Report, error
 		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Place, b.Place))
 	})
 	return own, nil
+}
+
+// ask makes other gateways write into a record who has the lock there, if they
+// have not, so that the next report knows. One where nobody has it gives it up.
+func (p *Participant) ask(ctx context.Context, key string, r record.Record, me locks.SessionID) {
+	for _, e := range r.Holders {
+		if e.Session != me && e.Mode > record.IX && !e.Used {
+			_ = p.coord.Want(ctx, e.Session, key) // a report must not fail for it
+		}
+	}
 }
 
 // reportOwn returns what this gateway knows without asking, and its session.
