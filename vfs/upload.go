@@ -172,6 +172,11 @@ func (u *upload) sendPart(ctx context.Context, k int, end int64) error {
 	if err != nil {
 		return err
 	}
+	// Whoever drops the upload does not wait for its parts before the content ends.
+	if err := u.c.use(); err != nil {
+		return err
+	}
+	defer u.c.done()
 	lo := partStart(k)
 	if err := u.c.ensure(ctx, lo, end); err != nil {
 		return err

@@ -36,7 +36,8 @@ func (c *Coordinator) writeSession(ctx context.Context, s sessionBody, etag stor
 // session is a gateway's own session.
 type session struct {
 	*lease.Keeper
-	b *backend
+	id locks.SessionID
+	b  *backend
 }
 
 // backend renews a session. Only the goroutine of the Keeper uses it, and Leave
@@ -64,12 +65,13 @@ func (c *Coordinator) Join(ctx context.Context, info locks.GatewayInfo) (locks.S
 	if b.etag, err = c.writeSession(ctx, b.body, ""); err != nil {
 		return nil, err
 	}
+	id := b.body.ID // b belongs to the Keeper from here on
 	k := lease.Keep(lease.Config{TTL: c.opts.TTL, Clock: c.opts.Clock, Log: c.opts.Log, Begun: begun}, b)
-	return &session{Keeper: k, b: b}, nil
+	return &session{Keeper: k, id: id, b: b}, nil
 }
 
 // ID implements [locks.Session].
-func (s *session) ID() locks.SessionID { return s.b.body.ID }
+func (s *session) ID() locks.SessionID { return s.id }
 
 // Leave implements [locks.Session].
 func (s *session) Leave(ctx context.Context) error {
