@@ -63,7 +63,7 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 	}
 	for {
 		n.mu.Lock()
-		c, attrGen, e := f.content, f.attrGen, f.entry
+		c, attrGen, attrs, e := f.content, f.attrGen, f.attrDirtyLocked(), f.entry
 		moving := fs.pathOf(n) != path
 		stop := f.superseded || f.full
 		idle := f.removed || c == nil || !moving && (!f.dirtyLocked() || c.generation() == f.accepted.gen && attrGen == f.accepted.attrGen)
@@ -81,7 +81,7 @@ func (fs *FS) pack(ctx context.Context, f *file, path string) (*parcel, error) {
 		if err != nil {
 			return nil, fs.notCommitted(f, path, store.Precondition{}, err)
 		}
-		p := &parcel{f: f, lost: lost, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now()}}
+		p := &parcel{f: f, lost: lost, session: fs.session, moved: moving, intent: intent{Op: intentPut, Path: path, Time: fs.now(), Attrs: attrs}}
 		_, e.Name = splitPath(path)
 		if p.Meta, err = fs.encode(e); err != nil {
 			return nil, err

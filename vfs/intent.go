@@ -56,6 +56,7 @@ type intent struct {
 	Whole    bool           `json:"whole,omitempty"`  // put: written anew, not edited
 	Mine     []string       `json:"mine,omitempty"`   // earlier puts of this path that may have been carried out
 	Append   *appended      `json:"append,omitempty"` // put: only appends to the version ETag
+	Attrs    bool           `json:"attrs,omitempty"`  // put: attributes were changed, and go with it
 
 	data     []byte
 	reserved bool // the ledger keeps File for it

@@ -206,6 +206,9 @@ func (fs *FS) replayPut(id journal.ID, it intent) error {
 	n.mu.Lock()
 	f := fs.fileLocked(n, e)
 	fs.swapContentLocked(f, c)
+	if it.Attrs { // appends that are found in S3 are not sent again: the attributes are, then
+		f.attrGen++
+	}
 	p.f, p.state = f, savedState{gen: c.gen, attrGen: f.attrGen}
 	f.entry, f.intents.put, f.accepted, f.tried = e, id, p.state, true
 	if it.ETag == "" {

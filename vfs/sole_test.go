@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -356,7 +357,11 @@ func TestSoleForeign(t *testing.T) {
 
 // TestSoleOneWinner lets gateways race for names while others come and go.
 func TestSoleOneWinner(t *testing.T) {
-	const rounds, gateways = 150, 3
+	const gateways = 3
+	rounds := 40
+	if os.Getenv("CAUSEWAY_LONG") != "" {
+		rounds = 2000
+	}
 	s, c := mem.New(), newClub()
 	var worlds [gateways]*world
 	var leases [gateways]*lease
