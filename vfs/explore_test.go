@@ -298,7 +298,7 @@ func (c *cutState) check(t *testing.T, paths []string, change func(*Options)) {
 
 // TestExplore kills a gateway at many moments of random histories.
 func TestExplore(t *testing.T) {
-	seeds, calls, every := 2, 30, 2
+	seeds, calls, every := 2, 30, 4
 	if n, err := strconv.Atoi(os.Getenv("EXPLORE_SEEDS")); err == nil {
 		seeds, every = n, 1
 	}

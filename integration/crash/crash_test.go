@@ -19,8 +19,8 @@ import (
 // How many times gateways are killed, and how many power cuts there are, in a
 // run for every change and in a long one, for each commit mode.
 const (
-	crashPoints, longCrashPoints = 40, 1000
-	powerCuts, longPowerCuts     = 15, 200
+	crashPoints, longCrashPoints = 24, 1000
+	powerCuts, longPowerCuts     = 8, 200
 	pointsPerBucket              = 25
 )
 

@@ -9,7 +9,7 @@
 // exactly: the tree after the last acknowledged step, or after the one that was
 // in flight. All writers share one file that they append to.
 //
-//	go test -tags integration ./integration/crash/                    40 kills and 15 power cuts
+//	go test -tags integration ./integration/crash/                    24 kills and 8 power cuts
 //	CAUSEWAY_LONG=1 go test -tags integration -timeout 3h …           1,000 and 200
 //	CRASH_SERVER=minio go test …                                      another server
 //	CRASH_SEED=7 go test …                                            other histories
