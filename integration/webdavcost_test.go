@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/causewayfs/causeway/integration/harness"
+	"github.com/causewayfs/causeway/integration/s3proxy"
 )
 
 // TestDAVRequests counts what S3 is asked.
@@ -27,8 +28,10 @@ func TestDAVRequests(t *testing.T) {
 	env.Seed(t, n, func(i int) string { return fmt.Sprintf("many/f%05d", i) })
 	d := serveDAV(t, env, "--dir-ttl", "1m", "--verify", "1m")
 	for i := range 5 {
-		if got := counts(env.Requests(t, func() { d.expect(t, 201, fmt.Sprint("PUT /put", i), "small") })); got != "PutObject 1" && i > 0 {
-			t.Errorf("a small PUT: got %s", got)
+		got := env.Requests(t, func() { d.expect(t, 201, fmt.Sprint("PUT /put", i), "small") })
+		delete(got, s3proxy.ListObjectsV2) // gateways look for each other, off this path
+		if counts(got) != "PutObject 1" && i > 0 {
+			t.Errorf("a small PUT: got %s", counts(got))
 		}
 	}
 	list := func() reply { return d.expect(t, 207, "PROPFIND /many", "", "Depth: 1") }
