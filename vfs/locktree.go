@@ -12,7 +12,7 @@ import (
 
 // treePatience is how long an operation on a tree waits for locks in it.
 // Gateways keep locks that nobody wants, and give them up within that.
-const treePatience = 2 * time.Second
+const treePatience = 5 * time.Second
 
 // claimTrees keeps other gateways' locks out of directories while an operation
 // on their trees goes on. Nothing outside is kept waiting by it.

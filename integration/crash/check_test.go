@@ -93,7 +93,7 @@ func newCrashRun(t *testing.T, mode string, seed uint64, onDisk bool) *crashRun 
 	t.Helper()
 	r := &crashRun{mode: mode, seed: seed, rng: rand.New(rand.NewPCG(seed, 2))}
 	env := harness.New(t, crashServer())
-	flags := []string{"--dir-ttl", "200ms"}
+	flags := []string{"--dir-ttl", "200ms", "--lock-ttl", "3s"} // what the dead held goes to others soon
 	if mode != "remote" {
 		flags = append(flags, commitFlag, mode)
 	}
