@@ -162,5 +162,7 @@
 // A log of changes that gateways write, and shards folded from it, will tell
 // names, versions and attributes of the whole bucket with one poll. They
 // replace the LIST and HEAD requests and the presence protocol behind the same
-// interface; the rules for own changes stay as they are.
+// interface; the rules for own changes stay as they are. Of it, packages format
+// (how facts are written down) and deltalog (how gateways tell them) are there,
+// and not used yet.
 package index
