@@ -38,6 +38,9 @@ func (e *Env) Environ(t T) []string {
 			env = append(env, v)
 		}
 	}
+	// What a killed mount held goes to others after this; the default is for hosts
+	// that are far apart.
+	env = append(env, "CAUSEWAY_LOCK_TTL=4s")
 	return append(env, "HOME="+home, "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION="+e.Server.Region,
 		"AWS_ACCESS_KEY_ID="+e.Server.AccessKey, "AWS_SECRET_ACCESS_KEY="+e.Server.SecretKey)
 }
