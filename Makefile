@@ -29,7 +29,9 @@ run:
 	@echo 'Work in it from another terminal:  cd ~/causeway; bin/causeway status shows what it does.'
 	@bin/causeway up $(ARGS)
 
-test: tools lint unit integration
+# Tests that mount mostly wait; the others compute meanwhile.
+test: tools lint
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit integration
 
 # Programs from the distribution, and the S3 servers of integration/servers,
 # which are built once.
@@ -49,7 +51,7 @@ lint:
 
 # Unit and conformance tests; those of the stores start real servers.
 unit:
-	$(GO) test -race -count=1 -p 2 -timeout 10m ./...
+	nice -n 5 $(GO) test -race -count=1 -p 2 -timeout 15m ./...
 
 # Tests that mount: one package at a time, since they share /dev/fuse and the
 # machine.

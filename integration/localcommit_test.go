@@ -170,8 +170,12 @@ func TestLocalCommitFsyncDir(t *testing.T) {
 }
 
 // TestLocalCommitLeft ends a mount while S3 is away: what is left is named,
-// listed, and sent by the next mount.
+// listed, and sent by the next mount. It waits for deadlines, and is a long form.
 func TestLocalCommitLeft(t *testing.T) {
+	if !harness.Long() {
+		t.Log("in the long form only")
+		return
+	}
 	for _, c := range []struct {
 		name string
 		kind s3proxy.Kind
