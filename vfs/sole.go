@@ -95,23 +95,38 @@ func (d *decisions) dropFile(f *file) {
 
 // enter must have returned nil before the first change and before anything
 // exclusive is decided.
+//
+// A coordinator that cannot be reached is asked again until the call has to end, and
+// counts as S3 that does not answer: the caller has asked for no lock.
 func (fs *FS) enter(ctx context.Context) error {
 	if fs.opts.Locks == nil {
 		return nil
 	}
-	err := fs.opts.Locks.Enter(ctx)
-	if err == nil {
-		return nil
-	}
-	kind := NoLock
-	if locks.KindOf(err) == locks.Canceled {
-		kind = Interrupted
-		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			kind = Timeout
+	ctx, cancel := fs.withTimeout(ctx)
+	defer cancel()
+	for {
+		err := fs.opts.Locks.Enter(ctx)
+		if err == nil {
+			return nil
+		}
+		if locks.KindOf(err) != locks.NoLock {
+			break
+		}
+		select {
+		case <-time.After(enterPause):
+		case <-ctx.Done():
+			return &store.Error{Op: store.OpPut, Kind: store.Unavailable, Err: err}
 		}
 	}
-	return &Error{Op: "enter", Kind: kind, Err: err}
+	kind := Interrupted
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		kind = Timeout
+	}
+	return &Error{Op: "enter", Kind: kind, Err: context.Cause(ctx)}
 }
+
+// enterPause is between two tries to reach the coordinator.
+const enterPause = 100 * time.Millisecond
 
 // absentHere reports whether a name is certain not to exist, as far as gateways
 // are concerned, and nothing of it is on its way to S3. The lock of path is
