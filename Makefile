@@ -56,7 +56,7 @@ unit:
 # Tests that mount: one package at a time, since they share /dev/fuse and the
 # machine.
 integration:
-	$(GO) test -tags integration -p 1 -timeout 15m ./integration/...
+	$(GO) test -tags integration -p 1 -timeout 25m ./integration/...
 
 # ARGS="-quick" sees in minutes whether everything works.
 bench: tools
