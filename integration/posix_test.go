@@ -89,6 +89,10 @@ func stress(t *testing.T, name, dir string, seconds int) error {
 }
 
 func TestStress(t *testing.T) {
+	if !harness.Long() {
+		t.Log("in the long form only")
+		return
+	}
 	seconds := 1
 	if harness.Long() {
 		seconds = 60/len(stressors) + 2

@@ -158,6 +158,10 @@ func TestGit(t *testing.T) {
 
 // TestGoBuild builds this project from a copy on the mount.
 func TestGoBuild(t *testing.T) {
+	if !harness.Long() {
+		t.Log("in the long form only")
+		return
+	}
 	env := harness.New(t, harness.Versity)
 	m := env.Mount(t)
 	must(t, os.Mkdir(m.Path("src"), 0o755))
