@@ -280,6 +280,7 @@ func TestRequestsOfLargeFile(t *testing.T) {
 		m := env.Mount(t)
 		data := pattern(2, 40<<20)
 		names(t, m.Dir)
+		write(t, m.Path("first"), "the first change also makes the mount known to others")
 		got := env.Requests(t, func() { must(t, os.WriteFile(m.Path("large"), data, 0o644)) })
 		parts := got[s3proxy.UploadPart]
 		delete(got, s3proxy.UploadPart)
