@@ -455,3 +455,31 @@ func TestAwayLocal(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestAwayUnlink removes a file of which the version is known although S3 cannot
+// be asked, and goes on when it is back: not what somebody else has stored
+// meanwhile.
+func TestAwayUnlink(t *testing.T) {
+	w, r := farWorld(t)
+	other := newWorld(t, r.Store, nil)
+	other.must(other.write("theirs", "x", 0))
+	if !eventually(5*time.Second, func() bool { w.list(""); return w.fs.crowded() }) {
+		t.Fatal("the other gateway is not seen")
+	}
+	w.must(w.write("d/g", "mine", 0))
+	w.wantRead("d/g", "mine")
+	w.list("d")
+	time.Sleep(300 * time.Millisecond) // older than its TTL and the grace
+	r.leave(time.Hour)
+	w.must(w.unlink("d/f"))
+	w.must(w.unlink("d/g"))
+	putObject(t, r.Store, "d/g", "theirs, later")
+	r.comeBack()
+	w.sync()
+	if _, err := r.Store.Head(t.Context(), "d/f"); !store.IsKind(err, store.NotExist) {
+		t.Errorf("the removed file: %v", err)
+	}
+	if _, err := r.Store.Head(t.Context(), "d/g"); err != nil {
+		t.Errorf("what somebody else has stored since: %v", err)
+	}
+}

@@ -96,8 +96,10 @@ func (d *decisions) dropFile(f *file) {
 // enter must have returned nil before the first change and before anything
 // exclusive is decided.
 //
-// A coordinator that cannot be reached is asked again until the call has to end, and
-// counts as S3 that does not answer: the caller has asked for no lock.
+// The caller has asked for no lock. So while the coordinator cannot be reached, S3
+// is asked whether it is there: if not, that is the error, as it would be of the
+// request that the caller is about to send, and the breaker learns of it. If it
+// is, the coordinator is asked again until the call has to end.
 func (fs *FS) enter(ctx context.Context) error {
 	if fs.opts.Locks == nil {
 		return nil
@@ -112,6 +114,9 @@ func (fs *FS) enter(ctx context.Context) error {
 		if locks.KindOf(err) != locks.NoLock {
 			break
 		}
+		if _, there := fs.store.Head(ctx, reachKey); there != nil && !store.IsKind(there, store.NotExist) {
+			return there
+		}
 		select {
 		case <-time.After(enterPause):
 		case <-ctx.Done():
@@ -124,6 +129,9 @@ func (fs *FS) enter(ctx context.Context) error {
 	}
 	return &Error{Op: "enter", Kind: kind, Err: context.Cause(ctx)}
 }
+
+// reachKey is asked for to find out whether S3 answers; nobody makes it.
+const reachKey = index.Reserved + "/reach"
 
 // enterPause is between two tries to reach the coordinator.
 const enterPause = 100 * time.Millisecond

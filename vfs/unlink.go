@@ -50,7 +50,7 @@ func (fs *FS) Unlink(ctx context.Context, parent NodeID, name string) error {
 		return err
 	}
 	if err := fs.removeName(ctx, n, path, path); err != nil {
-		return fs.fault("unlink", path, err)
+		return fs.fault("unlink", path, waiting.explain(err))
 	}
 	fs.exclusive.Remove(path)
 	fs.touchDir(p)
@@ -160,9 +160,9 @@ func (fs *FS) learnVersion(ctx context.Context, n *node, path, key string) (bool
 	if path != key || !fs.crowded() {
 		return true, nil
 	}
-	ans, err := fs.idx.Lookup(ctx, path)
+	ans, err := fs.ask(ctx, path, fs.idx.Lookup)
 	if err == nil && !ans.Until.After(fs.now()) {
-		_, err = fs.idx.Stat(ctx, path)
+		_, err = fs.ask(ctx, path, fs.idx.Stat) // while S3 is away, what is known: the removal demands it
 	}
 	if store.IsKind(err, store.NotExist) {
 		return n.attempted() || len(fs.spool.attempts(path)) > 0, nil
