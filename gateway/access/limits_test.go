@@ -3,6 +3,7 @@ package access
 import (
 	"bufio"
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -326,8 +327,13 @@ func TestHostileCrowd(t *testing.T) {
 			written++
 			mu.Unlock()
 		}
-		if _, err := ReadXML(r.Body, XMLLimits{}); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+		for d := xml.NewDecoder(io.LimitReader(r.Body, 256<<10)); ; {
+			if _, err := d.Token(); err == io.EOF {
+				return
+			} else if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
 		}
 	})), nil)
 	work := func() {
@@ -393,4 +399,18 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// bombs are bodies that are small and would be large, or costly.
+var bombs = []string{
+	`<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><x>&b;&b;</x>`,
+	`<?xml version="1.0"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>`,
+	`<!DOCTYPE x [<!ENTITY e SYSTEM "http://127.0.0.1:1/">]><x>&e;</x>`,
+	`<x>&undefined;</x>`,
+	strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100),
+	"<a>" + strings.Repeat("<b/>", 10_000) + "</a>",
+	"<a" + strings.Repeat(` x="y"`, 1000) + "/>",
+	strings.Repeat("<a>", 50_000),
+	"<a>" + strings.Repeat(" ", 300<<10) + "</a>",
+	"<a></b>", "<a", "</a>", "<a>", "\x00", "<a>\xff</a>", `<?xml version="1.0" encoding="utf-7"?><a/>`,
 }

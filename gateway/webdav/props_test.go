@@ -145,6 +145,13 @@ func TestBadXML(t *testing.T) {
 		`<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`,
 		`<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind><more/>`,
 		`<D:propfind xmlns:D="DAV:"><D:prop>` + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + `</D:prop></D:propfind>`,
+		`<?xml version="1.0"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`,
+		`<D:propfind xmlns:D="DAV:"><D:prop><a>&undefined;</a></D:prop></D:propfind>`,
+		`<D:propfind xmlns:D="DAV:"><D:prop>` + strings.Repeat("<b/>", 30_000) + `</D:prop></D:propfind>`,
+		`<D:propfind xmlns:D="DAV:"><D:prop><a` + strings.Repeat(` x="y"`, 1000) + `/></D:prop></D:propfind>`,
+		`<D:propfind xmlns:D="DAV:"><D:prop><a xmlns:b="u" xmlns:c="u" b:x="1" c:x="2"/></D:prop></D:propfind>`,
+		strings.Repeat("<a>", 50_000), "</a>", "\x00", "<D:propfind xmlns:D=\"DAV:\"><D:prop><a>\xff</a></D:prop></D:propfind>",
+		`<?xml version="1.0" encoding="utf-7"?><D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`,
 	} {
 		w.want(400, "PROPFIND /", body, "Depth: 0")
 	}

@@ -178,7 +178,12 @@ func (p *xmlParser) open(e *element, start xml.StartElement) error {
 	if e.name, err = p.resolve(start.Name, true); err != nil {
 		return err
 	}
+	seen := make(map[xml.Name]bool, len(start.Attr))
 	for _, a := range start.Attr {
+		if seen[a.Name] {
+			return errTwice
+		}
+		seen[a.Name] = true
 		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
 			continue
 		}
@@ -186,6 +191,10 @@ func (p *xmlParser) open(e *element, start xml.StartElement) error {
 		if err != nil {
 			return err
 		}
+		if name != a.Name && seen[name] { // under two prefixes
+			return errTwice
+		}
+		seen[name] = true
 		if name == (xml.Name{Space: nsXML, Local: "lang"}) {
 			e.lang = a.Value
 		}
@@ -193,6 +202,10 @@ func (p *xmlParser) open(e *element, start xml.StartElement) error {
 	}
 	return nil
 }
+
+// errTwice: "Extensible Markup Language 1.0" section 3.1, "Namespaces in XML 1.0"
+// section 6.3.
+var errTwice = errors.New("XML with an attribute twice")
 
 // resolve gives a name its namespace. Attributes without a prefix have none.
 func (p *xmlParser) resolve(n xml.Name, isElement bool) (xml.Name, error) {
