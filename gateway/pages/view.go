@@ -237,20 +237,6 @@ func (v *view) facts() {
 		{"Process", strconv.Itoa(v.PID)},
 	}
 	v.IndexFacts = []fact{{"Names held", humanCount(f.IndexEntries)}, {"Directories", humanCount(f.IndexDirs)}}
-	if x := v.Index; x != nil {
-		compacted := "not yet"
-		if !x.Compacted.IsZero() {
-			compacted = humanAge(v.Now, x.Compacted) + " ago"
-		}
-		if x.Compactor != "" {
-			compacted += ", by " + x.Compactor
-		}
-		v.IndexFacts = append(v.IndexFacts,
-			fact{"Age", humanDuration(time.Duration(x.AgeSecs * float64(time.Second)))},
-			fact{"Compacted", compacted},
-			fact{"Shards", humanCount(x.Shards)},
-			fact{"Waiting segments", humanCount(x.Segments)})
-	}
 	if f.HiddenKeys > 0 {
 		v.IndexFacts = append(v.IndexFacts, fact{"Keys not shown", humanCount(f.HiddenKeys)})
 	}

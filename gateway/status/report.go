@@ -84,10 +84,7 @@ type Report struct {
 	Uncommitted []vfs.Uncommitted `json:"uncommitted,omitempty"`
 	Kept        []vfs.KeptVersion `json:"kept,omitempty"` // could not be committed
 
-	// Parts fill these; they are absent where a gateway has none.
-	Locks    []LockReport    `json:"locks,omitempty"` // sorted by SortLocks
-	Index    *IndexReport    `json:"index,omitempty"`
-	Gateways []GatewayReport `json:"gateways,omitempty"`
+	Locks []LockReport `json:"locks,omitempty"` // sorted by SortLocks
 }
 
 // MaxListed bounds the lists of files in a Report.

@@ -50,8 +50,6 @@ func full() Report {
 			Holders: []LockHolder{{Host: "h1", PID: 24, Command: "make", Via: "lock", Since: at, Fence: 25, Cached: true}},
 			Waiters: []LockWaiter{{Place: 1, Host: "h2", PID: 26, Command: "deploy", Mode: "shared", Since: at}},
 		}},
-		Index:    &IndexReport{AgeSecs: 0.5, Shards: 27, Segments: 28, Compacted: at, Compactor: "h1", Compactions: 29},
-		Gateways: []GatewayReport{{Host: "h1", PID: 42, Mount: "/mnt", Since: at, Self: true}},
 	}
 }
 
@@ -166,10 +164,8 @@ func TestSortLocks(t *testing.T) {
 	held := func(path string, age time.Duration, waiters ...LockWaiter) LockReport {
 		return LockReport{Path: path, Holders: []LockHolder{{Since: at.Add(-age)}}, Waiters: waiters}
 	}
-	r := Report{}
-	Parts{Locks: func() []LockReport {
-		return []LockReport{held("young", time.Second), held("old", time.Hour), held("one", 0, LockWaiter{Place: 1}), held("two", 0, LockWaiter{Place: 2}, LockWaiter{Place: 1})}
-	}}.Fill(&r)
+	r := Report{Locks: []LockReport{held("young", time.Second), held("old", time.Hour), held("one", 0, LockWaiter{Place: 1}), held("two", 0, LockWaiter{Place: 2}, LockWaiter{Place: 1})}}
+	SortLocks(r.Locks)
 	var got []string
 	for _, l := range r.Locks {
 		got = append(got, l.Path)

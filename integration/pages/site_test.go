@@ -188,11 +188,7 @@ func sampleReport() status.Report {
 			{Path: "models/run-81/checkpoint.bin", Size: 31_000_000, Since: ago(4 * time.Second)},
 			{Path: "reports/.march.docx.tmp", Size: 457_280, Since: ago(41 * time.Second), Staged: true},
 		},
-		Kept:  []vfs.KeptVersion{{ID: "k1", Path: "shared/plan.md", Size: 8_112, Time: ago(25 * time.Minute), Reason: "replaced by another gateway since it was opened"}},
-		Index: &status.IndexReport{AgeSecs: 0.4, Shards: 12, Segments: 3, Compacted: ago(48 * time.Second), Compactor: "build-3", Compactions: 2},
-		Gateways: []status.GatewayReport{
-			{Host: "files-1", PID: 4711, Mount: "/mnt/team", Self: true}, {Host: "build-3", PID: 912, Mount: "/srv/build"}, {Host: "build-7", PID: 3021, Mount: "/srv/build"},
-		},
+		Kept: []vfs.KeptVersion{{ID: "k1", Path: "shared/plan.md", Size: 8_112, Time: ago(25 * time.Minute), Reason: "replaced by another gateway since it was opened"}},
 		Locks: []status.LockReport{
 			{Path: "releases/stable", Mode: "exclusive", Tree: true,
 				Holders: []status.LockHolder{{Host: "build-7", PID: 4121, Command: "make release VERSION=1.4.0", Via: "causeway lock", Since: ago(194 * time.Second), Fence: 42}},
