@@ -93,14 +93,8 @@ func (fs *FS) Acquired(ctx context.Context) error {
 	if wait <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	sleep(ctx, wait)
+	return ctx.Err()
 }
 
 // acquiredAt is when Acquired was last called, but for calls that did nothing.

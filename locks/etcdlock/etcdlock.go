@@ -110,7 +110,7 @@ func (c *Coordinator) repeat(ctx context.Context, send func(context.Context) err
 			return lost, err
 		}
 		c.opts.Log.Debug("request to etcd is repeated", "err", err)
-		if sleep(ctx, pause/2+rand.N(pause)) != nil { //nolint:gosec // jitter
+		if lease.Pause(ctx, pause/2+rand.N(pause)) != nil { //nolint:gosec // jitter
 			return lost, err
 		}
 	}
@@ -136,17 +136,6 @@ func code(err error) codes.Code {
 		return named.Code()
 	}
 	return status.Code(err)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // List implements [locks.Coordinator].

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/causewayfs/causeway/locks"
+	"github.com/causewayfs/causeway/locks/lease"
 )
 
 const nonceSize = 26 // of rand.Text
@@ -181,7 +182,7 @@ func (c *Coordinator) change(ctx context.Context, key string, revision int64) er
 			case ctx.Err() != nil:
 				return ctx.Err()
 			case !ok, resp.Err() != nil: // read again, which tells why
-				return sleep(ctx, baseDelay)
+				return lease.Pause(ctx, baseDelay)
 			case len(resp.Events) > 0:
 				return nil
 			}

@@ -102,7 +102,7 @@ func (s *session) listen(ctx context.Context, from int64) {
 			s.take(name, resp.Events)
 		}
 		cancel()
-		if sleep(ctx, time.Second) != nil {
+		if lease.Pause(ctx, time.Second) != nil {
 			return
 		}
 		from = s.again(ctx, name, from)

@@ -124,33 +124,19 @@ func (c *Coordinator) do(ctx context.Context, op Op, key string, carryOut func()
 		outcome = c.fault(op, key)
 	}
 	c.mu.Unlock()
-	if err := pause(ctx, delay/2); err != nil {
+	if err := lease.Pause(ctx, delay/2); err != nil {
 		return err
 	}
 	if outcome != Failed {
 		carryOut()
 	}
-	if err := pause(ctx, delay-delay/2); err != nil {
+	if err := lease.Pause(ctx, delay-delay/2); err != nil {
 		return err
 	}
 	if outcome != Answered {
 		return fmt.Errorf("%s %q: %w", op, key, ErrAway)
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Get implements [locks.Coordinator].

@@ -210,7 +210,7 @@ func (c *Coordinator) Await(ctx context.Context, key string, v locks.Version, pa
 		if pace != nil {
 			pause = pace(asked)
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := lease.Pause(ctx, pause); err != nil {
 			return locks.RecordState{Key: key, Version: v}, err
 		}
 		state, changed, err := c.read(ctx, key, v)
@@ -222,19 +222,5 @@ func (c *Coordinator) Await(ctx context.Context, key string, v locks.Version, pa
 		case changed:
 			return state, nil
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
