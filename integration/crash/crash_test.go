@@ -37,7 +37,7 @@ func TestMain(m *testing.M) { harness.Main(m, nil) }
 func eachCommitMode(t *testing.T, test func(t *testing.T, mode string)) {
 	modes := []string{"remote"}
 	help := harness.New(t, harness.Versity).Causeway(t, nil, "mount", "--help")
-	if harness.Long() && strings.Contains(help.Stdout+help.Stderr, commitFlag+" ") {
+	if (harness.Long() || os.Getenv("CRASH_LOCAL") != "") && strings.Contains(help.Stdout+help.Stderr, commitFlag+" ") {
 		modes = append(modes, "local")
 	}
 	for _, mode := range modes {

@@ -11,6 +11,7 @@
 //
 //	go test -tags integration ./integration/crash/                    24 kills and 8 power cuts
 //	CAUSEWAY_LONG=1 go test -tags integration -timeout 3h …           1,000 and 200
+//	CRASH_LOCAL=1 go test …                                           with --commit local, too, as the long form does
 //	CRASH_SERVER=minio go test …                                      another server
 //	CRASH_SEED=7 go test …                                            other histories
 //	CRASH_GO_ON=1 go test …                                           further points after a failure
